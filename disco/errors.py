@@ -1,0 +1,166 @@
+"""Every error Disco raises on purpose.
+
+    DiscoError
+    ├── SettingsError            a setting, flag or variable has a value that cannot be used
+    ├── InvalidTask              a task or its model violates the schema; lists every problem
+    ├── TaskExists               the task ID is taken
+    ├── UnknownTask              no task has this ID
+    ├── UnknownRound             the task has no such round on disk
+    ├── SchemeForbidden          the task is not open in this scheme
+    ├── MalformedMessage         bytes from outside that are not a message of their dialect
+    │   └── InvalidUpdate        a contribution whose weights cannot be aggregated
+    ├── ProtocolViolation        a well-formed message that is not allowed now
+    │   ├── TextMessage          a text frame, where every message is binary
+    │   ├── MalformedFrame       bytes that are not WebSocket frames, or not in an order that is allowed
+    │   └── MalformedText        a WebSocket text that is not UTF-8
+    ├── LimitExceeded            a message, rate or count above its limit
+    ├── Unavailable              what is asked for is being restarted or stopped
+    ├── StorageError             the disk refused
+    │   └── DataDirectoryInUse   another server holds the data directory
+    ├── ConnectionLost           (participants) the server cannot be reached any more
+    └── Refused                  (participants) the server refused, with its reason
+
+Each class knows the HTTP status and the WebSocket close code (RFC 6455, section 7.4.1) with which it is
+answered, so that edges translate without a table of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class DiscoError(Exception):
+    """Root of every error that Disco raises on purpose."""
+
+    http_status: ClassVar[int] = 500
+    close_code: ClassVar[int] = 1011
+
+
+class SettingsError(DiscoError):
+    """A setting has a value that cannot be used; the message names the setting and the allowed range."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One violation in a document from outside.
+
+    Args:
+        path: where it is, dotted, from the root of what was sent: ``task.trainingInformation.epochs``.
+        problem: what is wrong there, as the rest of a sentence that begins with the path.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
+
+
+class InvalidTask(DiscoError):
+    """A task or its model violates the schema. Carries every problem, not only the first."""
+
+    http_status = 422
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Make one from all the problems found, of which there is at least one."""
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class TaskExists(DiscoError):
+    """The task ID is taken."""
+
+    http_status = 409
+
+
+class UnknownTask(DiscoError):
+    """No task has this ID."""
+
+    http_status = 404
+    close_code = 1008
+
+
+class UnknownRound(DiscoError):
+    """The task has no such round on disk."""
+
+    http_status = 404
+
+
+class SchemeForbidden(DiscoError):
+    """The task is not open in this scheme."""
+
+    http_status = 404
+    close_code = 1008
+
+
+class MalformedMessage(DiscoError):
+    """Bytes from outside that are not a message of their dialect."""
+
+    http_status = 400
+    close_code = 1007
+
+
+class InvalidUpdate(MalformedMessage):
+    """A contribution whose weights cannot be aggregated; the message names the tensor and what was expected."""
+
+    http_status = 422
+    close_code = 1008
+
+
+class ProtocolViolation(DiscoError):
+    """A well-formed message that is not allowed now, or not on this connection."""
+
+    http_status = 400
+    close_code = 1008
+
+
+class TextMessage(ProtocolViolation):
+    """A text frame, where every message is binary."""
+
+    close_code = 1003
+
+
+class MalformedFrame(ProtocolViolation):
+    """Bytes that are not WebSocket frames, or frames in an order that is not allowed."""
+
+    close_code = 1002
+
+
+class MalformedText(ProtocolViolation):
+    """A WebSocket text, or a close frame's reason, that is not UTF-8."""
+
+    close_code = 1007
+
+
+class LimitExceeded(DiscoError):
+    """A message, rate or count above its limit; the message names the limit and its value."""
+
+    http_status = 413
+    close_code = 1009
+
+
+class Unavailable(DiscoError):
+    """What is asked for is being restarted or stopped; trying again later helps."""
+
+    http_status = 503
+    close_code = 1013
+
+
+class StorageError(DiscoError):
+    """The disk refused: it is full, read-only, or damaged."""
+
+    http_status = 503
+
+
+class DataDirectoryInUse(StorageError):
+    """Another server holds the data directory; the message says which."""
+
+
+class ConnectionLost(DiscoError):
+    """A participant cannot reach its server any more."""
+
+
+class Refused(DiscoError):
+    """The server refused a participant's request; the message is the server's reason."""
