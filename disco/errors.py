@@ -18,6 +18,7 @@
     ├── StorageError             the disk refused
     │   └── DataDirectoryInUse   another server holds the data directory
     ├── ConnectionLost           (participants) the server cannot be reached any more
+    │   └── PeersLost            (participants) peers of a decentralized round cannot be reached any more
     └── Refused                  (participants) the server refused, with its reason
 
 Each class knows the HTTP status and the WebSocket close code (RFC 6455, section 7.4.1) with which it is
@@ -160,6 +161,15 @@ class DataDirectoryInUse(StorageError):
 
 class ConnectionLost(DiscoError):
     """A participant cannot reach its server any more."""
+
+
+class PeersLost(ConnectionLost):
+    """Peers of a decentralized round cannot be reached, or have left it; `peers` are their IDs."""
+
+    def __init__(self, message: str, peers: Sequence[str] = ()) -> None:
+        """Make one from a sentence and the IDs of the peers that are missing."""
+        super().__init__(message)
+        self.peers = tuple(peers)
 
 
 class Refused(DiscoError):

@@ -1,0 +1,124 @@
+"""The app: where the parts are joined.
+
+    hypercorn disco.app:app
+
+Importing reads settings only. The data directory is opened, and training begins, when the server starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+
+import trio
+from quart_trio import QuartTrio
+
+from disco.core.submission import Submission
+from disco.errors import DiscoError
+from disco.metrics import Metrics
+from disco.runtime.directory import Directory
+from disco.runtime.keeper import Keeper
+from disco.settings import Settings
+from disco.storage.catalogue import TaskProvider, from_provider, load_folder
+from disco.storage.sqlite import SqliteStore
+from disco.web import answers, asyncio_worker
+from disco.web import tasks as task_routes
+from disco.web.sockets import Lobby, WebsocketEdge
+
+log = logging.getLogger("disco")
+
+
+class Disco(QuartTrio):
+    """The server as a Quart-Trio app: routes, and the nursery in which every task's loops live."""
+
+    asgi_websocket_class = WebsocketEdge  # type: ignore[assignment]  # called with (app, scope), as Quart's own is
+
+    lobby: Lobby
+
+    def __init__(self, settings: Settings, providers: Sequence[TaskProvider]) -> None:
+        """Make an app that has not started."""
+        super().__init__("disco", static_folder=None)
+        self.settings = settings
+        self.metrics = Metrics()
+        self.broken: list[tuple[str, str]] = []
+        self.failure: DiscoError | None = None
+        self._providers = providers
+        self._keeper: Keeper | None = None
+        self._loops: trio.CancelScope | None = None
+        self.config["MAX_CONTENT_LENGTH"] = settings.limits.body_bytes
+        self.config["BODY_TIMEOUT"] = settings.limits.body_seconds
+        self.config["RESPONSE_TIMEOUT"] = None  # a slow reader of a large model is hypercorn's to bound
+        self.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = settings.graceful
+        self.register_blueprint(task_routes.blueprint)
+        answers.install(self, settings)
+        self.before_serving(self._open)
+        self.after_serving(self._close)
+
+    @property
+    def directory(self) -> Directory:
+        """The tasks that are served; there once the app has started."""
+        found: Directory = self.extensions["disco.directory"]
+        return found
+
+    async def _open(self) -> None:
+        """Take the data directory and start every task's loops."""
+        try:
+            store = await trio.to_thread.run_sync(SqliteStore, self.settings.data_dir)
+            self._keeper = Keeper(store)
+            await self._start_tasks(self._keeper)
+        except BaseException as error:
+            self.failure = error if isinstance(error, DiscoError) else None
+            await self._close()
+            raise
+
+    async def _start_tasks(self, keeper: Keeper) -> None:
+        found = await trio.to_thread.run_sync(load_folder, self.settings.tasks_dir)
+        given: list[tuple[Submission, str]] = [(submission, "folder") for submission in found.tasks]
+        given += [(from_provider(provider), "provider") for provider in self._providers]
+        self.broken = list(found.broken)
+        nursery = await self.nursery.start(self._hold_loops)
+        directory = Directory(self.settings, keeper, self.metrics, nursery)
+        self.broken += [(str(task), str(error)) for task, error in await directory.open(given)]
+        for name, problem in self.broken:
+            log.error("task=%s is not served: %s", name, problem)
+        self.extensions["disco.directory"] = directory
+        self.lobby = Lobby(directory, self.settings, itertools.count())
+
+    async def _hold_loops(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """Own the nursery of every task's loops until `_close`."""
+        async with trio.open_nursery() as nursery:
+            self._loops = nursery.cancel_scope
+            task_status.started(nursery)
+            await trio.sleep_forever()
+
+    def close_connections(self, code: int, reason: str) -> None:
+        """Ask every WebSocket to close, after what waits for it has been sent."""
+        if "disco.directory" in self.extensions:
+            self.directory.close_all(code, reason)
+
+    async def _close(self) -> None:
+        """Stop the loops, finish what is being written, and let go of the data directory."""
+        if self._loops is not None:
+            self._loops.cancel()
+        if self._keeper is not None:
+            await self._keeper.close()
+
+
+def create_app(settings: Settings | None = None, tasks: Sequence[TaskProvider] = ()) -> Disco:
+    """Make the server's app.
+
+    Args:
+        settings: from the environment if None.
+        tasks: providers of further tasks, beside those in the tasks folder and in the data directory.
+
+    Raises:
+        SettingsError: the environment has a value that cannot be used.
+    """
+    return Disco(settings or Settings.load(), tasks)
+
+
+asyncio_worker.hand_over_to_trio()
+app = create_app()
+
+__all__ = ["Disco", "DiscoError", "app", "create_app"]

@@ -1,0 +1,89 @@
+"""``disco serve``: the server."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from disco.app import Disco
+from disco.cli.hosting import running
+from disco.errors import DiscoError
+from disco.settings import LOG_LEVELS, Settings
+from disco.storage.catalogue import TaskProvider, import_provider
+
+log = logging.getLogger("disco")
+
+
+@click.command(
+    epilog="Every option is also an environment variable: --data-dir is DISCO_DATA_DIR, and so on."
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", help="TCP port; 0 picks a free one and prints it.  [default: 8080]")
+@click.option("--data-dir", help="Where tasks, rounds and models are kept.  [default: ./disco-data]")
+@click.option(
+    "--tasks-dir", help="A folder of task folders to serve.  [default: the tasks that come with Disco]"
+)
+@click.option("--log-level", help=f"One of {', '.join(LOG_LEVELS)}.  [default: info]")
+@click.option(
+    "--aggregation-interval", help="Seconds after which a round closes with what it has.  [default: 30]"
+)
+@click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--task", "providers", multiple=True, help="A task provider, package.module:Class; repeatable.")
+def serve(
+    config: Path | None, providers: Sequence[str], aggregation_interval: str | None, **flags: str | None
+) -> None:
+    r"""Start the server.
+
+    \b
+    disco serve                               on http://127.0.0.1:8080/ with the default tasks
+    disco serve --port 0 --data-dir /srv/disco
+    disco serve --tasks-dir ./my-tasks --task hospital.tasks:Xrays
+    """
+    settings = Settings.load({**flags, "aggregation.interval": aggregation_interval}, config=config)
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    found = [import_provider(name) for name in providers]
+    try:
+        trio.run(run, settings, found)
+    except* DiscoError as group:
+        raise group.exceptions[0] from None
+
+
+async def run(settings: Settings, providers: Sequence[TaskProvider] = ()) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        SettingsError: the address cannot be bound.
+        StorageError: the data directory cannot be used.
+    """
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with running(settings, providers) as (app, url):
+            announce(app, url)
+            number = await anext(signals)
+            log.info("%s: stopping", signal.Signals(number).name)
+
+
+def announce(app: Disco, url: str) -> None:
+    """Print what is served, where its data lives, and the address."""
+    console = Console(highlight=False)
+    table = Table("ID", "title", "data", "scheme", "round", box=None, header_style="bold", pad_edge=False)
+    for entry in app.directory:
+        task = entry.task
+        table.add_row(task.id, task.title, task.data_type, str(task.scheme), str(entry.served().round))
+    console.print(table)
+    for name, problem in app.broken:
+        console.print(f"[red]not served[/red]  {name}: {problem}", soft_wrap=True)
+    console.print(f"\ndata     {app.settings.data_dir.resolve()}", soft_wrap=True)
+    console.print(f"address  {url}/", soft_wrap=True)
+    sys.stdout.flush()

@@ -1,0 +1,206 @@
+"""The bytes under a WebSocket: received straight into place, sent without joining, with deadlines on waiting only.
+
+A plain socket is read and written with the operating system's vectored calls; Trio is asked only when they would
+block. Every other stream (TLS, or a platform without those calls) goes through Trio's own stream interface.
+
+A call that never blocks need not yield: yielding for every message of a fast peer would cost more than receiving
+it. Both directions yield at least once in `YIELD_BYTES`, so that no peer keeps the loop for more than about a
+millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+from typing import Protocol, TypeAlias, TypeVar
+
+import trio
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+Result = TypeVar("Result")
+
+#: Received at once, where it is not known yet what the bytes are.
+READ_BYTES = 256 * 1024
+#: Moved in one direction before other tasks get a turn.
+YIELD_BYTES = 1024 * 1024
+#: What a call counts for at least, so that a peer who sends byte by byte yields too.
+CALL_BYTES = 16 * 1024
+#: Sent joined below this size: one TLS record instead of several.
+JOINED_BYTES = 16 * 1024
+#: Close with RST: what is still queued is dropped, and nothing lingers.
+NO_LINGER = struct.pack("ii", 1, 0)
+
+#: What every method of a byte stream raises once the connection is lost.
+LOST = (trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+class ByteStream(Protocol):
+    """One connection's bytes. One task reads, one writes; either may be cancelled while it waits.
+
+    Every method but the last raises one of `LOST` once the connection is lost.
+    """
+
+    async def read(self, patience: float = inf) -> bytes:
+        """Return what has arrived, at most `READ_BYTES`; nothing at the end.
+
+        Raises:
+            trio.TooSlowError: nothing came for `patience` seconds.
+        """
+
+    async def read_into(self, target: memoryview, patience: float = inf) -> int:
+        """Receive into the beginning of `target` and return how many bytes; 0 at the end.
+
+        Raises:
+            trio.TooSlowError: nothing came for `patience` seconds.
+        """
+
+    async def write(self, *parts: Buffer) -> None:
+        """Send the parts, one after the other. After a cancellation it is not known how much was sent."""
+
+    async def finish_writing(self) -> None:
+        """Tell the other side that nothing more comes, where the stream can."""
+
+    async def close(self) -> None:
+        """Close in good order."""
+
+    async def abort(self) -> None:
+        """Close at once and drop what has not been sent."""
+
+
+def over(stream: trio.abc.Stream) -> ByteStream:
+    """Return the fastest byte stream for a connection."""
+    if isinstance(stream, trio.SocketStream) and hasattr(os, "readv") and hasattr(os, "writev"):
+        return SocketBytes(stream)
+    return StreamBytes(stream)
+
+
+class SocketBytes:
+    """A plain TCP connection."""
+
+    __slots__ = ("_received", "_sent", "_socket", "_stream")
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._socket = stream.socket
+        self._received = self._sent = 0  # since the last yield
+
+    async def read(self, patience: float = inf) -> bytes:
+        """See `ByteStream.read`."""
+        data = await self._receive(lambda descriptor: os.read(descriptor, READ_BYTES), patience)
+        self._received += max(len(data), CALL_BYTES)
+        return data
+
+    async def read_into(self, target: memoryview, patience: float = inf) -> int:
+        """See `ByteStream.read_into`."""
+        count = await self._receive(lambda descriptor: os.readv(descriptor, (target,)), patience)
+        self._received += max(count, CALL_BYTES)
+        return count
+
+    async def _receive(self, call: Callable[[int], Result], patience: float) -> Result:
+        # The yield comes first: after the call, a cancellation would lose what was received.
+        if self._received >= YIELD_BYTES:
+            self._received = 0
+            await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return call(self._descriptor())
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            self._received = 0
+            if patience == inf:
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                with trio.fail_after(patience):
+                    await trio.lowlevel.wait_readable(self._socket)
+
+    async def write(self, *parts: Buffer) -> None:
+        """See `ByteStream.write`."""
+        if self._sent >= YIELD_BYTES:
+            self._sent = 0
+            await trio.lowlevel.checkpoint()
+        pending = [memoryview(part) for part in parts if len(part)]
+        while pending:
+            try:
+                count = os.writev(self._descriptor(), pending)
+            except BlockingIOError:
+                self._sent = 0
+                await trio.lowlevel.wait_writable(self._socket)
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            self._sent += max(count, CALL_BYTES)
+            while pending and count >= pending[0].nbytes:
+                count -= pending.pop(0).nbytes
+            if pending:
+                pending[0] = pending[0][count:]
+
+    def _descriptor(self) -> int:
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            raise trio.ClosedResourceError("the connection is closed")
+        return descriptor
+
+    async def finish_writing(self) -> None:
+        """See `ByteStream.finish_writing`."""
+        await self._stream.send_eof()
+
+    async def close(self) -> None:
+        """See `ByteStream.close`."""
+        await self._stream.aclose()
+
+    async def abort(self) -> None:
+        """See `ByteStream.abort`."""
+        with suppress(OSError):  # closed already
+            self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        await trio.aclose_forcefully(self._stream)
+
+
+class StreamBytes:
+    """Any stream of Trio's: TLS above all."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def read(self, patience: float = inf) -> bytes:
+        """See `ByteStream.read`."""
+        return await self._receive(READ_BYTES, patience)
+
+    async def read_into(self, target: memoryview, patience: float = inf) -> int:
+        """See `ByteStream.read_into`."""
+        data = await self._receive(min(len(target), READ_BYTES), patience)
+        target[: len(data)] = data
+        return len(data)
+
+    async def _receive(self, size: int, patience: float) -> bytes:
+        if patience == inf:
+            return bytes(await self._stream.receive_some(size))
+        with trio.fail_after(patience):
+            return bytes(await self._stream.receive_some(size))
+
+    async def write(self, *parts: Buffer) -> None:
+        """See `ByteStream.write`."""
+        if sum(map(len, parts)) <= JOINED_BYTES:
+            parts = (b"".join(parts),)
+        for part in parts:
+            await self._stream.send_all(part)
+
+    async def finish_writing(self) -> None:
+        """See `ByteStream.finish_writing`; a TLS stream cannot be closed by half."""
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
+
+    async def close(self) -> None:
+        """See `ByteStream.close`."""
+        await self._stream.aclose()
+
+    async def abort(self) -> None:
+        """See `ByteStream.abort`."""
+        await trio.aclose_forcefully(self._stream)

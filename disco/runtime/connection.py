@@ -1,0 +1,128 @@
+"""One participant's connection, from its first message to its last."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import trio
+
+from disco.core.events import Joined, ParticipantID, Scheme
+from disco.errors import DiscoError, ProtocolViolation
+from disco.metrics import Metrics
+from disco.runtime.coordinator import Coordinator, Line
+from disco.runtime.outbox import Farewell, Outbox
+from disco.runtime.transport import Received, Transport
+from disco.settings import Limits
+from disco.wire import detect
+from disco.wire.dialect import Dialect
+
+log = logging.getLogger("disco.runtime")
+
+
+class Connection:
+    """Reads a WebSocket into its task's inbox and writes what its outbox holds.
+
+    A client that sends what it should not costs itself the connection, with the reason in the close frame and in the
+    log; nobody else notices. Everything that arrived before the end is handled, whatever ends the connection.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        coordinator: Coordinator[Any],
+        scheme: Scheme,
+        limits: Limits,
+        metrics: Metrics,
+        allow: Callable[[float], bool] | None = None,
+    ) -> None:
+        """Prepare to serve an accepted WebSocket.
+
+        Args:
+            transport: the WebSocket.
+            coordinator: whose task the client asked for.
+            scheme: which of the task's schemes.
+            limits: the operator's.
+            metrics: counts bytes.
+            allow: tells whether one more message may come now (seconds of Trio's clock); None for no limit.
+        """
+        self._transport = transport
+        self._coordinator = coordinator
+        self._scheme = scheme
+        self._limits = limits
+        self._metrics = metrics
+        self._allow = allow
+        self._outbox = Outbox(limits.outbox_messages)
+
+    async def serve(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
+        """Serve until either side closes.
+
+        Args:
+            participant: the ID that the client brought or was given; None to make one (a UUID).
+            dialect: known from the path, or None to learn it from the first message.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, nursery.cancel_scope)
+            try:
+                await self._read(participant, dialect)
+                self._outbox.close(1000, "")
+            except DiscoError as error:
+                log.warning("task=%s connection refused: %s", self._coordinator.task, error)
+                self._outbox.close(error.close_code, str(error))
+
+    async def _read(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
+        first: Received | None = None
+        if dialect is None:
+            with trio.move_on_after(self._limits.first_message) as patience:
+                first = await self._transport.receive()
+            if patience.cancelled_caught:
+                seconds = self._limits.first_message
+                raise ProtocolViolation(f"no message within limits.first_message, {seconds:g} s")
+            if first is None:
+                return
+            dialect = detect(first)
+        line = Line(participant or ParticipantID(str(uuid.uuid4())), dialect, dialect.FORM, self._outbox)
+        self._coordinator.attach(line)
+        try:
+            data = first if first is not None else await self._transport.receive()
+            while data is not None:
+                await self._receive(data, line)
+                del data  # so that nothing but the round holds the bytes while the next message arrives
+                data = await self._transport.receive()
+        finally:
+            self._coordinator.detach(line)
+
+    async def _receive(self, data: Received, line: Line) -> None:
+        self._metrics.count(
+            "received_bytes", len(data), task=self._coordinator.task, dialect=line.dialect.NAME
+        )
+        if self._allow is not None and not self._allow(trio.current_time()):
+            raise ProtocolViolation(
+                f"more than limits.signals_per_second, {self._limits.signals_per_second}, messages"
+            )
+        event, line.form = line.dialect.decode(data, line.participant, self._scheme, line.form)
+        if isinstance(event, Joined) and event.identity is not None and not line.joined:
+            self._coordinator.rename(line, ParticipantID(event.identity))
+            event = replace(event, participant=line.participant)
+        await self._coordinator.submit(event, line)
+
+    async def _write(self, connection: trio.CancelScope) -> None:
+        while True:
+            item = await self._outbox.next()
+            with trio.move_on_after(self._limits.send) as patience:
+                if isinstance(item, Farewell):
+                    await self._transport.close(item.code, item.reason)
+                    connection.cancel()
+                    return
+                await self._transport.send(item)
+            if patience.cancelled_caught:
+                log.warning(
+                    "task=%s a reader took nothing for limits.send, %g s, and is let go",
+                    self._coordinator.task,
+                    self._limits.send,
+                )
+                connection.cancel()
+                return

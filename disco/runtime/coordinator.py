@@ -1,0 +1,259 @@
+"""Runs sessions: the only owner of a task's state in one scheme.
+
+    connection ──submit──▶ inbox ──▶ session.handle ──▶ effects ──▶ outboxes
+                                          ▲                └──▶ Training (fold, aggregate, persist)
+                                          └── answering events ──┘
+
+Connections wait until their message has been handled before they read the next one, so what waits in the inbox
+is at most one message a connection, and a busy round slows its senders instead of filling memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import trio
+
+from disco.core.events import (
+    Disconnect,
+    Effect,
+    Event,
+    GlobalModel,
+    Joined,
+    Left,
+    Message,
+    Outcome,
+    ParticipantID,
+    PeerWelcome,
+    Record,
+    Send,
+    TaskID,
+    Ticked,
+    Welcome,
+)
+from disco.metrics import Metrics
+from disco.runtime.outbox import Outbox
+from disco.wire.dialect import Dialect, Form
+
+log = logging.getLogger("disco.runtime")
+
+#: Weights above this many parameters are encoded in a worker thread; below, switching costs more than it saves.
+THREAD_PARAMETERS = 50_000
+
+
+class Session(Protocol):
+    """A pure state machine of `disco.core`."""
+
+    @property
+    def deadline(self) -> float:
+        """When `Ticked` is due, in seconds of Trio's clock; inf when nothing is."""
+
+    def handle(self, event: Any, now: float) -> Sequence[Effect]:
+        """Take one event of its scheme in and return what is to be done, in order."""
+
+
+class Performer(Protocol):
+    """Performs the effects that are not about connections."""
+
+    async def perform(self, effect: Effect) -> Event | None:
+        """Perform one effect and return the event that answers it."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One connection as its coordinator sees it.
+
+    Args:
+        participant: whose it is. Several lines may be one participant's, when a client comes back before its old
+            connection is gone.
+        form: the client's habits, updated by what it sends.
+        joined: whether it has said hello. A dialect whose clients are pushed to hears nothing before that.
+    """
+
+    participant: ParticipantID
+    dialect: Dialect
+    form: Form
+    outbox: Outbox
+    joined: bool = False
+
+
+@dataclass(slots=True)
+class _Letter:
+    event: Event
+    group: str
+    line: Line | None
+    handled: trio.Event = field(default_factory=trio.Event)
+
+
+SessionT = TypeVar("SessionT", bound=Session)
+
+
+class Coordinator(Generic[SessionT]):
+    """The owner of a task's sessions in one scheme: one for all dialects, or one for each.
+
+    `run` is the owner task. Everything else is synchronous or waits for it.
+    """
+
+    def __init__(
+        self,
+        task: TaskID,
+        open_session: Callable[[str], SessionT],
+        performer: Performer | None,
+        metrics: Metrics,
+        group_of: Callable[[Dialect], str],
+    ) -> None:
+        """Make one that is not running.
+
+        Args:
+            task: whose sessions these are.
+            open_session: makes the session of a group when its first participant comes.
+            performer: performs the effects that are not about connections; None where there are none.
+            metrics: counts outcomes.
+            group_of: which group a dialect's participants are in. Groups never hear of each other.
+        """
+        self.task = task
+        self._open_session = open_session
+        self._performer = performer
+        self.metrics = metrics
+        self._group_of = group_of
+        self._lines: dict[ParticipantID, list[Line]] = {}
+        self.sessions: dict[str, SessionT] = {}
+        self._inbox_in, self._inbox_out = trio.open_memory_channel[_Letter](math.inf)
+
+    # ── for connections ──────────────────────────────────────────────────────────────────────────────────
+
+    def attach(self, line: Line) -> None:
+        """Let a connection be answered."""
+        self._lines.setdefault(line.participant, []).append(line)
+
+    def detach(self, line: Line) -> None:
+        """Forget a connection; its participant has left when it was the last that had joined. Never waits."""
+        lines = self._lines.get(line.participant, [])
+        if line not in lines:
+            return
+        lines.remove(line)
+        if not lines:
+            del self._lines[line.participant]
+        if line.joined and not any(other.joined for other in lines):
+            letter = _Letter(Left(line.participant), self._group_of(line.dialect), None)
+            self._inbox_in.send_nowait(letter)
+
+    def rename(self, line: Line, participant: ParticipantID) -> None:
+        """Give a connection that has not joined the identity that its client had before."""
+        lines = self._lines[line.participant]
+        lines.remove(line)
+        if not lines:
+            del self._lines[line.participant]
+        line.participant = participant
+        self.attach(line)
+
+    async def submit(self, event: Event, line: Line) -> None:
+        """Hand in what a connection received, and wait until it has been handled.
+
+        What was handed in is handled even if the caller is cancelled meanwhile.
+        """
+        letter = _Letter(event, self._group_of(line.dialect), line)
+        self._inbox_in.send_nowait(letter)
+        await letter.handled.wait()
+
+    def close_all(self, code: int, reason: str) -> None:
+        """Close every connection, after what waits for it has been sent."""
+        for lines in self._lines.values():
+            for line in lines:
+                line.outbox.close(code, reason)
+
+    # ── the owner task ───────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Handle events and deadlines until cancelled. What a session raises ends it."""
+        while True:
+            for group, session in self.sessions.items():
+                if session.deadline <= trio.current_time():
+                    await self._handle(Ticked(), group)
+            deadline = min((session.deadline for session in self.sessions.values()), default=math.inf)
+            letter: _Letter | None = None
+            with trio.move_on_at(deadline):
+                letter = await self._inbox_out.receive()
+            if letter is not None:
+                await self._open(letter)
+            del letter  # it may hold a whole update, which is not to outlive its handling
+
+    async def _open(self, letter: _Letter) -> None:
+        if letter.line is not None and isinstance(letter.event, Joined):
+            letter.line.joined = True
+        try:
+            await self._handle(letter.event, letter.group)
+        finally:
+            letter.handled.set()
+
+    async def _handle(self, event: Event, group: str) -> None:
+        session = self.sessions.get(group)
+        if session is None:
+            session = self.sessions[group] = self._open_session(group)
+        events = deque([event])
+        while events:
+            for effect in session.handle(events.popleft(), trio.current_time()):
+                answer = await self._perform(effect)
+                if answer is not None:
+                    events.append(answer)
+
+    async def _perform(self, effect: Effect) -> Event | None:
+        match effect:
+            case Send():
+                await self._send(effect)
+            case Record():
+                self._record(effect)
+            case Disconnect():
+                for line in self._lines.get(effect.participant, ()):
+                    line.outbox.close(effect.code, effect.reason)
+            case _ if self._performer is not None:
+                return await self._performer.perform(effect)
+            case _:
+                raise NotImplementedError(f"{type(effect).__name__} in a session without a performer")
+        return None
+
+    async def _send(self, effect: Send) -> None:
+        """Encode once for each dialect and form, and queue for every connection concerned."""
+        encoded: dict[tuple[str, Form], bytes | None] = {}
+        replaceable = isinstance(effect.message, GlobalModel)
+        for line in self._receivers(effect):
+            key = (line.dialect.NAME, line.form)
+            if key not in encoded:
+                encoded[key] = await encode(line.dialect, effect.message, self.task, line.form)
+            if (data := encoded[key]) is not None:
+                line.outbox.put(data, replaceable=replaceable)
+                self.metrics.count("sent_bytes", len(data), task=self.task, dialect=line.dialect.NAME)
+
+    def _receivers(self, effect: Send) -> Iterable[Line]:
+        welcome = isinstance(effect.message, Welcome | PeerWelcome)
+        for participant in effect.to:
+            # A copy: encoding waits, and connections come and go meanwhile.
+            for line in tuple(self._lines.get(participant, ())):
+                if line.joined or welcome or not line.dialect.PUSHES:
+                    yield line
+
+    def _record(self, record: Record) -> None:
+        self.metrics.count("contributions", task=self.task, outcome=record.outcome)
+        if record.outcome is Outcome.ACCEPTED:
+            log.debug("task=%s participant=%s accepted", self.task, record.participant[:8])
+        else:
+            log.warning(
+                "task=%s participant=%s %s: %s",
+                self.task,
+                record.participant[:8],
+                record.outcome,
+                record.reason,
+            )
+
+
+async def encode(dialect: Dialect, message: Message, task: TaskID, form: Form) -> bytes | None:
+    """Encode a message, in a worker thread if it carries a large model."""
+    weights = message.weights if isinstance(message, GlobalModel | Welcome) else None
+    if weights is not None and weights.parameters > THREAD_PARAMETERS:
+        return await trio.to_thread.run_sync(dialect.encode, message, task, form)
+    return dialect.encode(message, task, form)

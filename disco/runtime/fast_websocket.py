@@ -1,0 +1,256 @@
+"""The server's end of a WebSocket directly on its connection: a `Transport` near the speed of the wire.
+
+One task receives, one sends, either closes:
+
+    receive <── FrameReader <──┐
+                               ├── ByteStream ── the client
+    send, close ─> FrameWriter ┘
+
+Receiving answers control frames.
+
+The end comes in two steps. *Closing*: our close frame is out; nothing more is sent, and what still arrives is
+dropped. *Over*: the connection is closed, `receive` returns None and `send` does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+
+import trio
+
+from disco.errors import DiscoError, ProtocolViolation, TextMessage
+from disco.runtime.byte_stream import LOST, Buffer, ByteStream
+from disco.runtime.frame_reader import FrameReader
+from disco.runtime.frame_writer import FrameWriter
+from disco.runtime.frames import Close, Event, Message, Ping
+from disco.runtime.transport import Received
+
+#: A missing rest from this size on is received straight into its message; below, together with what follows it.
+DIRECT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for a client, in seconds.
+
+    Args:
+        ping: of silence before it is asked for a sign of life.
+        pong: more of silence after that before it is given up; whatever it sends is a sign. A page that trains answers
+            nothing for seconds.
+        message: from a message's first byte to its last.
+        control: that a client may take to accept a pong or a ping.
+        close: that a client may take to answer a close frame.
+    """
+
+    ping: float = inf
+    pong: float = inf
+    message: float = inf
+    control: float = 60.0
+    close: float = 5.0
+
+
+#: Called with the number of bytes of a large payload before they are received; returns when there is room for them.
+Admission = Callable[[int], Awaitable[None]]
+
+
+class FastWebSocket:
+    """An accepted WebSocket; see `Transport` for what its callers may rely on.
+
+    Args:
+        stream: the connection, after the upgrade was answered.
+        limit_bytes: of one message that is received.
+        rest: what was received behind the client's upgrade request.
+        patience: with the client.
+        admit: asked before the rest of a payload of `DIRECT_BYTES` or more is received.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        limit_bytes: int,
+        *,
+        rest: bytes = b"",
+        patience: Patience | None = None,
+        admit: Admission | None = None,
+    ) -> None:
+        self._stream = stream
+        self._reader = FrameReader(limit_bytes)
+        self._reader.feed(rest)
+        self._patience = patience or Patience()
+        self._writer = FrameWriter(stream, self._patience.control)
+        self._admit = admit
+        self._admitted = False  # the current payload was
+        self._pinged = False  # and nothing came since
+        self._since = inf  # Trio's clock when the current message was first waited for; inf between messages
+        self._ended = trio.Event()
+        self._receiving = False
+        self._unreadable = False  # after an error in what was received
+        self._over = False
+
+    async def receive(self) -> Received | None:
+        """See `Transport.receive`.
+
+        Raises:
+            ProtocolViolation: a text message, bytes that are not frames, or a message that took too long. The
+                close frame that says so has been sent.
+            LimitExceeded: a message over the limit; likewise.
+        """
+        message = await self.receive_message()
+        if message is None:
+            return None
+        if message.text:
+            await self._refuse(TextMessage("a text frame came where every message is binary msgpack"))
+        return message.data
+
+    async def receive_message(self) -> Message | None:
+        """Return the next whole message, text or binary, or None when the other side is gone.
+
+        Cancelled while it waits, it loses nothing: what had arrived is there for the next call.
+
+        Raises:
+            ProtocolViolation: as for `receive`, but for texts.
+            LimitExceeded: a message over the limit.
+        """
+        self._receiving = True
+        try:
+            while not self._over:
+                match await self._next_event():
+                    case Message() as message:
+                        self._since = inf
+                        if not self._writer.closing:
+                            return message
+                    case Ping(payload):
+                        await self._writer.pong(payload)
+                    case Close(code, _):
+                        await self._writer.close(code, "", self._patience.close)
+                        await self._end()
+                    case None:
+                        await self._end()
+            return None
+        finally:
+            self._receiving = False
+
+    async def send(self, data: Buffer, *, text: bool = False) -> None:
+        """Send one message, uncopied; returns when the operating system has taken it all.
+
+        Silent when the other side is gone. Cancelled, it aborts the connection.
+        """
+        await self._writer.message(data, text=text)
+
+    async def close(self, code: int, reason: str) -> None:
+        """See `Transport.close`. Waits `Patience.close` for the answer, then closes without it.
+
+        Cancelled, it aborts the connection.
+        """
+        try:
+            await self._writer.close(code, reason, self._patience.close)
+            with trio.move_on_after(self._patience.close):
+                if self._receiving:
+                    await self._ended.wait()
+                else:
+                    await self.receive_message()
+            await self._end()
+        finally:
+            if not self._over:
+                self._over = True
+                self._ended.set()
+                await self._stream.abort()
+
+    async def _next_event(self) -> Event | None:
+        """Return the next event; None at the end."""
+        try:
+            if not self._unreadable:
+                return await self._understand()
+        except LOST:
+            return None
+        except DiscoError as error:
+            self._unreadable = True
+            await self._refuse(error)
+        await self._discard()
+        return None
+
+    async def _understand(self) -> Event | None:
+        while True:
+            event = self._reader.next_event()
+            if event is not None:
+                return event
+            try:
+                more = await self._receive_more()
+            except trio.TooSlowError:
+                more = await self._prompt()
+            if not more:
+                return None
+
+    async def _discard(self) -> None:
+        """Drop what comes until the client has read why and left.
+
+        Closing with bytes unread would make the operating system take the close frame back.
+        """
+        with trio.move_on_after(self._patience.close), suppress(*LOST):
+            while await self._stream.read():
+                pass
+
+    async def _receive_more(self) -> bool:
+        """Receive into the message or the reader; False at the end."""
+        missing = self._reader.missing
+        target = self._reader.target() if missing >= DIRECT_BYTES else None
+        if target is None:
+            data = await self._stream.read(self._seconds_left())
+            self._reader.feed(data)
+            count = len(data)
+        else:
+            if self._admit is not None and not self._admitted:
+                await self._admit(missing)
+                self._admitted = True
+            count = await self._stream.read_into(target, self._seconds_left())
+            self._reader.filled(count)
+        if self._admitted:
+            self._admitted = self._reader.missing > 0
+        self._pinged = False
+        return count > 0
+
+    def _seconds_left(self) -> float:
+        """Return how long to wait for more bytes."""
+        patience = self._patience
+        quiet = patience.pong if self._pinged else patience.ping
+        if patience.message == inf or not self._reader.amid_message:
+            return quiet
+        now = trio.current_time()
+        self._since = min(self._since, now)
+        return min(quiet, max(self._since + patience.message - now, 0.0))
+
+    async def _prompt(self) -> bool:
+        """Ask a silent client for a sign of life; False when it was asked before.
+
+        Raises:
+            ProtocolViolation: it is amid a message, and that takes too long.
+        """
+        if trio.current_time() >= self._since + self._patience.message:
+            raise ProtocolViolation(f"a message took longer than {self._patience.message:g} s to arrive")
+        if self._pinged:
+            return False
+        if not self._writer.busy:  # else the sender's own deadline is on
+            self._pinged = True
+            await self._writer.ping()
+        return True
+
+    async def _refuse(self, error: DiscoError) -> None:
+        """Close because of what was received, and raise why; in silence when closing anyway."""
+        if self._writer.closing:
+            return
+        await self._writer.close(error.close_code, str(error), self._patience.close)
+        if self._unreadable:
+            with suppress(*LOST):
+                await self._stream.finish_writing()
+        raise error
+
+    async def _end(self) -> None:
+        """Close the connection in good order."""
+        if not self._over:
+            self._over = True
+            self._ended.set()
+            with trio.move_on_after(self._patience.close):
+                await self._stream.close()

@@ -1,0 +1,203 @@
+"""Every setting and every limit: TOML file < environment (``DISCO_…``) < flags.
+
+A field ``x`` of a section ``s`` is ``[s] x = …`` in the file and ``DISCO_S_X`` in the environment; the fields at the
+top level are ``x = …`` and ``DISCO_X``. The file is the one that ``DISCO_CONFIG`` or ``--config`` names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from disco.errors import SettingsError
+
+MIB = 1024 * 1024
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def bundled_tasks() -> Path:
+    """Return the folder of the default tasks: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parent
+    checkout = package.parent / "tasks"
+    return checkout if checkout.is_dir() else package / "bundled_tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """How rounds close.
+
+    Args:
+        interval: seconds after a round's first contribution when it closes with what it has, if that is the
+            task's minimum. A task may say otherwise.
+        retry: seconds before a round that could not be aggregated or stored is tried again.
+    """
+
+    interval: float = 30.0
+    retry: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stranger may send.
+
+    Args:
+        body_bytes: of an HTTP request.
+        body_seconds: that the body of an HTTP request may take.
+        message_bytes: of one WebSocket message in a federated session.
+        signal_bytes: of one WebSocket message in a decentralized session.
+        signals_per_second: messages of one peer, on average; twice as many in a burst.
+        peers: present at once in one decentralized session.
+        metadata_bytes: of one metadata value and its name.
+        metadata_entries: kept for one task and round.
+        first_message: seconds that a new connection may take to say which dialect it speaks.
+        send: seconds that a reader may take to accept one message before it is let go.
+        outbox_messages: waiting for one slow reader before it is let go.
+    """
+
+    body_bytes: int = 512 * MIB
+    body_seconds: float = 600.0
+    message_bytes: int = 512 * MIB
+    signal_bytes: int = MIB
+    signals_per_second: int = 200
+    peers: int = 256
+    metadata_bytes: int = 64 * 1024
+    metadata_entries: int = 1024
+    first_message: float = 60.0
+    send: float = 60.0
+    outbox_messages: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator can set.
+
+    Args:
+        host: address to bind.
+        port: TCP port to bind; 0 picks a free one.
+        data_dir: where tasks, rounds and models are kept.
+        tasks_dir: a folder of task folders to serve.
+        log_level: one of debug, info, warning, error, critical.
+        cors_origins: who may read answers from a page of another site: ``*``, or origins separated by commas.
+        graceful: seconds that stopping may take.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    data_dir: Path = Path("disco-data")
+    tasks_dir: Path = field(default_factory=bundled_tasks)
+    log_level: str = "info"
+    cors_origins: str = "*"
+    graceful: float = 10.0
+    aggregation: Aggregation = field(default_factory=Aggregation)
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        config: Path | None = None,
+    ) -> Settings:
+        """Read the file, the environment and `flags` (dotted names; None means not given), and validate.
+
+        Raises:
+            SettingsError: one sentence that names the setting, where it was set, and what it may be.
+        """
+        environ = os.environ if environ is None else environ
+        config = config or (Path(environ["DISCO_CONFIG"]) if environ.get("DISCO_CONFIG") else None)
+        values: dict[str, tuple[Any, str]] = {}
+        if config is not None:
+            for name, value in _flatten(_read_toml(config)).items():
+                values[name] = (value, f"{name} in {config}")
+        for name in _types():
+            variable = "DISCO_" + name.replace(".", "_").upper()
+            if variable in environ:
+                values[name] = (environ[variable], variable)
+        for name, value in (flags or {}).items():
+            if value is not None:
+                values[name] = (value, "--" + name.replace(".", "-").replace("_", "-"))
+        return cls._build(values)
+
+    @classmethod
+    def _build(cls, values: Mapping[str, tuple[Any, str]]) -> Settings:
+        types = _types()
+        top: dict[str, Any] = {}
+        sections: dict[str, dict[str, Any]] = {}
+        for name, (raw, where) in values.items():
+            if name not in types:
+                raise SettingsError(f"{where} is not a setting of Disco")
+            value = _convert(raw, types[name], where)
+            section, _, leaf = name.rpartition(".")
+            (sections.setdefault(section, {}) if section else top)[leaf] = value
+        hints = get_type_hints(cls)
+        settings = cls(**top, **{section: hints[section](**given) for section, given in sections.items()})
+        settings.validate({name: where for name, (_, where) in values.items()})
+        return settings
+
+    def validate(self, where: Mapping[str, str] | None = None) -> None:
+        """Check ranges.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
+
+        def require(name: str, holds: bool, rule: str) -> None:
+            if not holds:
+                given = self
+                for part in name.split("."):
+                    given = getattr(given, part)
+                raise SettingsError(f"{(where or {}).get(name, name)} must be {rule}, not {given}")
+
+        require("port", 0 <= self.port <= 65535, "a TCP port from 0 to 65535")
+        require("host", bool(self.host), "an address")
+        require("log_level", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
+        require("graceful", 0 <= self.graceful < math.inf, "at least 0 seconds")
+        for section in ("aggregation", "limits"):
+            for name in (entry.name for entry in dataclasses.fields(getattr(self, section))):
+                require(f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0")
+
+
+def _types() -> dict[str, type]:
+    """Map every setting's dotted name to its type."""
+    types: dict[str, type] = {}
+    for name, hint in get_type_hints(Settings).items():
+        if dataclasses.is_dataclass(hint):
+            types.update({f"{name}.{leaf}": kind for leaf, kind in get_type_hints(hint).items()})
+        else:
+            types[name] = hint
+    return types
+
+
+def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _read_toml(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{config} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config} is not TOML: {error}") from error
+
+
+def _convert(raw: Any, kind: type, where: str) -> Any:
+    wanted = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[kind]
+    if isinstance(raw, bool) or (kind is str and not isinstance(raw, str)):
+        raise SettingsError(f"{where} must be {wanted}, not {raw!r}")
+    try:
+        return kind(raw) if not (kind is int and isinstance(raw, float)) else kind(str(raw))
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{where} must be {wanted}, not {raw!r}") from error

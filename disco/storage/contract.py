@@ -1,0 +1,109 @@
+"""What a store promises. Implementations are synchronous; one owner at a time calls them.
+
+A round is either wholly on disk or not at all: whoever has been told of it finds it again, bit for bit, after
+any crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from disco.core.events import TaskID
+from disco.core.model import Model
+from disco.core.task import Task
+from disco.core.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """A task on disk.
+
+    Args:
+        source: where it came from: ``folder``, ``provider`` or ``post``.
+        added_at: Unix seconds.
+    """
+
+    task: Task
+    source: str
+    added_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """A round on disk: its number and figures, without its weights.
+
+    Args:
+        number: from 0, the initial model.
+        closed_at: Unix seconds.
+        participants: present when it closed.
+        contributions: summed in it.
+        seconds: from its first contribution to its closing.
+        figures: other figures, by name (evaluation, privacy).
+    """
+
+    number: int
+    closed_at: float
+    participants: int
+    contributions: int
+    seconds: float
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Tasks, their models, and every round's global model."""
+
+    def tasks(self) -> Sequence[StoredTask]:
+        """Behaviour: in the order they were added; empty when there are none."""
+
+    def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
+        """Keep a task, its model, and its initial weights as round 0.
+
+        Behaviour: durable when it returns. The ID is taken → `TaskExists`, nothing changes. The disk refuses
+        → `StorageError`, nothing changes.
+        """
+
+    def update_task(self, task: Task) -> None:
+        """Replace a task's document. Behaviour: unknown ID → `UnknownTask`. Rounds and model stay."""
+
+    def remove_task(self, task: TaskID) -> None:
+        """Forget a task, its model and rounds. Behaviour: unknown ID → `UnknownTask`."""
+
+    def model(self, task: TaskID) -> Model:
+        """Return the model with its initial weights. Behaviour: unknown ID → `UnknownTask`."""
+
+    def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
+        """Keep a round; the store may forget older ones, never 0.
+
+        Behaviour: durable when it returns; on `StorageError` the round before is still the latest. Unknown ID
+        → `UnknownTask`. The number is not larger than the latest → `StorageError`. Weights of another
+        structure than the model's → `InvalidUpdate`.
+        """
+
+    def latest_round(self, task: TaskID) -> RoundRecord:
+        """Return the newest round. Behaviour: unknown ID → `UnknownTask`."""
+
+    def rounds(self, task: TaskID) -> Sequence[RoundRecord]:
+        """Return all rounds kept, oldest first. Behaviour: unknown ID → `UnknownTask`."""
+
+    def round_weights(self, task: TaskID, number: int) -> Weights:
+        """Return a round's global model.
+
+        Behaviour: unknown ID → `UnknownTask`; no such round → `UnknownRound`; damaged → `StorageError`.
+        """
+
+    def reset_rounds(self, task: TaskID) -> None:
+        """Forget every round but 0, which becomes the latest; the totals are 0 again.
+
+        Behaviour: unknown ID → `UnknownTask`.
+        """
+
+    def totals(self, task: TaskID) -> tuple[int, int]:
+        """Return the numbers of closed rounds and of contributions over all of them, forgotten ones included.
+
+        Behaviour: unknown ID → `UnknownTask`.
+        """
+
+    def close(self) -> None:
+        """Let go of the data directory. The store cannot be used afterwards."""

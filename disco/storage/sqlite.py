@@ -1,0 +1,287 @@
+"""The store on disk: SQLite for what is queried, files for weights.
+
+The row is the moment of truth. A file is durable before the transaction that names it commits, and a file is
+removed after the transaction that forgets it has committed; so every row's file exists, and what a crash
+leaves behind is a file without a row, which the next opening removes.
+
+    save_round:   write 7-…f32.tmp → fsync → rename → fsync directory → COMMIT → remove what was pruned
+                  └──────────── a crash here leaves round 6 ────────┘ └──── a crash here leaves round 7 ────┘
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from disco.core.events import TaskID
+from disco.core.model import Model
+from disco.core.task import Task
+from disco.core.weights import Weights
+from disco.errors import StorageError, TaskExists, UnknownTask
+from disco.storage.contract import RoundRecord
+from disco.storage.files import Kept, chunks_of, discard, keep, make_directory
+from disco.storage.lock import DirectoryLock
+from disco.storage.reader import DATABASE, ROUNDS, TASKS, SqliteReader, TaskRow, connect
+from disco.storage.schema import database_refusals, migrate, primary_code, transaction
+
+_log = logging.getLogger("disco.storage")
+
+#: Names that this store gives. The sweep touches nothing else: somebody may keep notes beside the models.
+_OURS = re.compile(r"\d+-[\w-]+|\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack|.+\.tmp")
+
+
+class SqliteStore(SqliteReader):
+    """A `disco.storage.contract.Store` in a data directory, which is made if there is none.
+
+    Args:
+        data_dir: held by this store alone until it is closed; `disco.storage.reader.open_reader` may read.
+        keep_last: how many of a task's newest rounds are kept, at least 1.
+        keep_every: the rounds whose number is a multiple of this are kept too, and so is round 0.
+
+    Raises:
+        DataDirectoryInUse: another server holds it.
+        StorageError: it cannot be made, written or read, or is not whole.
+    """
+
+    def __init__(self, data_dir: Path, *, keep_last: int = 10, keep_every: int = 100) -> None:
+        if keep_last < 1 or keep_every < 1:
+            raise ValueError("keep_last and keep_every must be at least 1")
+        self._keep_last, self._keep_every = keep_last, keep_every
+        self._superfluous: set[Path] = set()  # no row names them
+        self._doubtful: set[Path] = set()  # written for a transaction that failed
+        make_directory(data_dir)
+        with ExitStack() as undo:
+            self._lock = DirectoryLock(data_dir)
+            undo.callback(self._lock.release)
+            connection = _open(data_dir)
+            undo.callback(connection.close)
+            super().__init__(data_dir, connection)
+            self._sweep()
+            undo.pop_all()
+
+    def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
+        """Keep a task, its model, and its initial weights as round 0, durably.
+
+        Raises:
+            TaskExists: the ID is taken.
+            StorageError: the disk refused; nothing has changed.
+        """
+        if self._task_rows("WHERE id = ?", task.id):
+            raise TaskExists(f"There is a task {task.id} already")
+        ((given,),) = self._select("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'")
+        sequence = given + 1
+        directory = self._directory(sequence, task.id)
+        architecture = model.to_msgpack(tagged=True)
+        try:
+            make_directory(rounds := directory / ROUNDS)
+            kept = keep(directory, "model", ".msgpack", [architecture])
+            weights = keep(rounds, "0", ".f32", chunks_of(model.weights))
+        except StorageError:
+            discard(directory)
+            raise
+        shapes = json.dumps(model.structure)
+        columns = "sequence, id, document, source, added_at, shapes, model_bytes, model_crc32"
+        with self._transaction(directory):
+            self._connection.execute(
+                f"INSERT INTO tasks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (sequence, task.id, _document(task), source, now, shapes, kept.size, kept.crc32),
+            )
+            self._insert_round(sequence, RoundRecord(0, now, 0, 0, 0.0), weights)
+
+    def update_task(self, task: Task) -> None:
+        """Replace a task's document, durably. Its rounds and its model stay.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            StorageError: the disk refused; nothing has changed.
+        """
+        with self._transaction():
+            changed = self._connection.execute(
+                "UPDATE tasks SET document = ? WHERE id = ?", (_document(task), task.id)
+            )
+            if not changed.rowcount:
+                raise UnknownTask(f"There is no task {task.id}")
+
+    def remove_task(self, task: TaskID) -> None:
+        """Forget a task, its model and its rounds.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            StorageError: the disk refused; nothing has changed.
+        """
+        row = self._find(task)
+        with self._transaction() as superfluous:
+            self._connection.execute("DELETE FROM tasks WHERE sequence = ?", (row.sequence,))
+            superfluous.add(row.directory)
+
+    def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
+        """Keep a round, durably, and forget the rounds that the rule of keeping does not name.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            InvalidUpdate: the weights do not have the model's structure.
+            StorageError: the number is not larger than the latest, or the disk refused; nothing has changed.
+        """
+        row = self._find(task)
+        weights.require_structure(row.shapes)
+        latest = self.latest_round(task).number
+        if record.number <= latest:
+            raise StorageError(f"Round {record.number} of {task} cannot follow round {latest}")
+        kept = keep(row.rounds, str(record.number), ".f32", chunks_of(weights))
+        with self._transaction(row.round_path(record.number, kept)) as superfluous:
+            self._insert_round(row.sequence, record, kept)
+            self._connection.execute(
+                "UPDATE tasks SET closed_rounds = closed_rounds + 1, contributions = contributions + ?"
+                " WHERE sequence = ?",
+                (record.contributions, row.sequence),
+            )
+            superfluous.update(self._prune(row, self._keep_last, self._keep_every))
+
+    def prune(self, task: TaskID, keep_last: int, every: int) -> None:
+        """Forget all rounds but 0, the newest `keep_last`, and those that are a multiple of `every`.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            StorageError: the disk refused; nothing has changed.
+        """
+        if keep_last < 1 or every < 1:
+            raise ValueError("keep_last and every must be at least 1")
+        row = self._find(task)
+        with self._transaction() as superfluous:
+            superfluous.update(self._prune(row, keep_last, every))
+
+    def reset_rounds(self, task: TaskID) -> None:
+        """Forget every round but 0, which becomes the latest; the totals are 0 again.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            StorageError: the disk refused; nothing has changed.
+        """
+        row = self._find(task)
+        with self._transaction() as superfluous:
+            superfluous.update(self._forget_rounds(row, "number > 0"))
+            self._connection.execute(
+                "UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (row.sequence,)
+            )
+
+    def close(self) -> None:
+        """Let go of the data directory. A second time does nothing."""
+        super().close()
+        self._lock.release()
+
+    def _insert_round(self, task: int, record: RoundRecord, weights: Kept) -> None:
+        figures = json.dumps(dict(record.figures))
+        self._connection.execute(
+            "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                task,
+                record.number,
+                record.closed_at,
+                record.participants,
+                record.contributions,
+                record.seconds,
+                figures,
+                weights.size,
+                weights.crc32,
+            ),
+        )
+
+    def _prune(self, row: TaskRow, keep_last: int, every: int) -> set[Path]:
+        newest = "SELECT number FROM rounds WHERE task = ? ORDER BY number DESC LIMIT ?"
+        rule = f"number > 0 AND number % ? != 0 AND number NOT IN ({newest})"
+        return self._forget_rounds(row, rule, every, row.sequence, keep_last)
+
+    def _forget_rounds(self, row: TaskRow, rule: str, *values: object) -> set[Path]:
+        """Delete the rows of rounds, in a transaction, and return the files to remove after it."""
+        which = f"FROM rounds WHERE task = ? AND {rule}"
+        found = self._connection.execute(
+            f"SELECT number, weights_bytes, weights_crc32 {which}", (row.sequence, *values)
+        ).fetchall()
+        self._connection.execute(f"DELETE {which}", (row.sequence, *values))
+        return {row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found}
+
+    @contextmanager
+    def _transaction(self, *written: Path) -> Iterator[set[Path]]:
+        """Commit what the block does, or nothing of it.
+
+        Args:
+            written: the files that it will name. They go if it fails.
+
+        Yields:
+            A set to add the files to that no row will name once it has committed. They go then.
+        """
+        superfluous: set[Path] = set()
+        try:
+            with database_refusals(self._path), transaction(self._connection):
+                yield superfluous
+        except BaseException as error:
+            self._doubtful.update(written)
+            # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
+            # with it a row that needs its file. The next commit overwrites it there.
+            if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:
+                self._tidy()
+            raise
+        self._superfluous |= superfluous
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove the files that no row names. What cannot be removed now is tried again with the next."""
+        if self._doubtful:
+            with suppress(StorageError):
+                self._superfluous |= self._doubtful - self._named()
+                self._doubtful.clear()
+        self._superfluous = {path for path in self._superfluous if not discard(path)}
+
+    def _named(self) -> set[Path]:
+        """Return every file and directory that a row names."""
+        named: set[Path] = set()
+        for row in self._task_rows():
+            named |= {row.directory, row.model_path, row.rounds}
+            query = "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?"
+            for number, size, crc32 in self._select(query, row.sequence):
+                named.add(row.round_path(number, Kept(size, crc32)))
+        return named
+
+    def _sweep(self) -> None:
+        """Remove what a crash left behind."""
+        named, root = self._named(), self._data_dir / TASKS
+        for pattern in ("*", "*/*", "*/rounds/*"):
+            for path in sorted(root.glob(pattern)):
+                if path not in named and _OURS.fullmatch(path.name) and discard(path):
+                    _log.info("%s was left behind unfinished and is removed", path)
+
+
+def _open(data_dir: Path) -> sqlite3.Connection:
+    """Open a data directory's database for writing, with today's tables.
+
+    Raises:
+        StorageError: the disk refused, or the database is missing beside its models.
+    """
+    path, tasks = data_dir / DATABASE, data_dir / TASKS
+    make_directory(tasks)
+    if not path.exists() and any(_OURS.fullmatch(found.name) for found in tasks.iterdir()):
+        raise StorageError(
+            f"{path} is missing beside the models in {tasks}; restore it from a back-up, or move them away"
+        )
+    with database_refusals(path):
+        connection = connect(path, "mode=rwc")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # every commit is fsynced, in WAL mode too
+            connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache
+            connection.execute("PRAGMA foreign_keys = ON")
+            migrate(connection, path, time.time())
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _document(task: Task) -> str:
+    return json.dumps(dict(task.document))

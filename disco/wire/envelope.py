@@ -1,0 +1,130 @@
+"""What the dialects have in common: the msgpack map around every message.
+
+Reading is typed: a dialect declares its messages as tagged structs, and `unpack` turns whatever else may come
+into one sentence that names the field. Writing keeps the order of the fields and splices large values in, so
+that a message of 40 MB is copied once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias, TypeVar, Union
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from disco.errors import MalformedMessage
+from disco.wire.dialect import Buffer
+from disco.wire.headers import map_header
+
+T = TypeVar("T")
+
+#: Largest integer that a JavaScript number holds exactly.
+LARGEST_INTEGER = 2**53 - 1
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
+#: An ID, of a peer or of anything else that a client makes up.
+Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+
+#: IDs of the peers of one round.
+Identifiers: TypeAlias = Annotated[list[Identifier], Meta(max_length=65_536)]
+
+#: The value of a field that holds any msgpack object and is not there.
+ABSENT = Raw(b"")
+
+_NIL = b"\xc0"
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """An encoded object in pieces, to be copied into a message as it is."""
+
+    pieces: Sequence[Buffer]
+
+
+class Word(Struct, tag_field="type", tag=True):
+    """A message as a dialect declares it; its ``type`` is the class's name unless the class says otherwise."""
+
+
+class _Tagged(Struct):
+    """Any message, of which only the type is read."""
+
+    type: int | str
+
+
+_TAGGED = msgspec.msgpack.Decoder(_Tagged)
+
+
+def vocabulary(*words: type[Word]) -> msgspec.msgpack.Decoder[Any]:
+    """Make a decoder of any of these messages."""
+    return msgspec.msgpack.Decoder(Union[words])  # noqa: UP007 - of as many types as there are
+
+
+def message_type(data: Buffer) -> int | str:
+    """Return the ``type`` of any message.
+
+    Raises:
+        MalformedMessage: `data` is no msgpack map with an integer or a string for it.
+    """
+    return unpack(_TAGGED, data).type
+
+
+def unpack(
+    decoder: msgspec.msgpack.Decoder[T],
+    data: Buffer,
+    *,
+    root: str = "",
+    error: type[MalformedMessage] = MalformedMessage,
+) -> T:
+    """Read one msgpack object as `decoder`'s type. Fields of type Raw are views into `data`.
+
+    Args:
+        decoder: of the type expected.
+        data: exactly one object.
+        root: what the object is called in errors; a message's fields stand for themselves.
+        error: what to raise.
+
+    Raises:
+        MalformedMessage: it is no msgpack, or of another type.
+    """
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as problem:
+        raise error(_sentence(str(problem), root)) from problem
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise error(f"{root or 'the message'} is not msgpack: {problem}") from problem
+    except RecursionError as problem:
+        raise error(f"{root or 'the message'} is nested too deeply") from problem
+
+
+def _sentence(problem: str, root: str) -> str:
+    """Put msgspec's words in our order: ``Expected `int`, got `str` - at `$.round``` → ``round: expected …``."""
+    what, _, where = problem.partition(" - at ")
+    path = re.sub(r"^.*`\$\.?(.*)`$", r"\1", where)
+    separator = "." if root and path and not path.startswith("[") else ""
+    return f"{root + separator + path or 'the message'}: {what[0].lower()}{what[1:].replace('`', '')}"
+
+
+def unopened(value: Raw, field: str) -> bytes:
+    """Return the bytes of an object that is carried without a look inside.
+
+    Raises:
+        MalformedMessage: it is nil, with which no client can do anything.
+    """
+    encoded = bytes(value)
+    if encoded == _NIL:
+        raise MalformedMessage(f"{field}: expected an object, got nil")
+    return encoded
+
+
+def pack(fields: Mapping[str, Any]) -> bytes:
+    """Write a map of less than 16 fields in the order given."""
+    pieces: list[Buffer] = [map_header(len(fields))]
+    for name, value in fields.items():
+        pieces.append(msgspec.msgpack.encode(name))
+        if isinstance(value, Spliced):
+            pieces.extend(value.pieces)
+        else:
+            pieces.append(msgspec.msgpack.encode(value))
+    return b"".join(pieces)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from disco.core.weights import Float32s, Weights
+from disco.errors import StorageError
+from disco.storage import files
+from disco.storage.files import Kept
+
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+TENSOR = arrays.arrays(np.float32, SHAPES, elements=st.floats(width=32))
+
+
+@given(st.lists(TENSOR, max_size=4))
+def test_the_bytes_of_weights_are_their_float32_values_in_order(
+    tensors: list[Float32s],
+) -> None:
+    expected = b"".join(tensor.tobytes() for tensor in tensors)
+    assert b"".join(files.chunks_of(Weights.from_arrays(tensors))) == expected
+
+
+def test_the_bytes_of_strided_tensors_are_their_values() -> None:
+    every_other = np.arange(8, dtype=np.float32)[::2]
+    strided = Weights(((4,),), (every_other,))
+    assert b"".join(files.chunks_of(strided)) == every_other.tobytes()
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5))
+def test_the_checksum_does_not_depend_on_the_cut(chunks: list[bytes]) -> None:
+    assert files.checksum(chunks) == files.checksum([b"".join(chunks)])
+
+
+def test_a_kept_file_is_named_by_its_content(tmp_path: Path) -> None:
+    kept = files.keep(tmp_path, "model", ".bin", [b"123", b"456789"])
+    assert kept == Kept(9, 0xCBF43926)  # the check value of CRC-32/ISO-HDLC
+    assert (tmp_path / "model-cbf43926.bin").read_bytes() == b"123456789"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"12345678", "8 bytes instead of 9"),
+        (b"1234567890", "10 bytes instead of 9"),
+        (b"123456780", "checksum"),
+        (b"", "0 bytes"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_kept_is_refused_by_name(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    kept = files.keep(tmp_path, "1", ".f32", [b"123456789"])
+    path = tmp_path / kept.name("1", ".f32")
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(StorageError, match=f"{path.name}.*{complaint}"):
+        files.read(path, kept)
+
+
+def test_replacing_leaves_the_old_file_when_its_block_raises(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_bytes(b"old")
+    with suppress(ZeroDivisionError), files.replacing(path) as file:
+        file.write(b"ne")
+        raise ZeroDivisionError
+    assert [found.name for found in tmp_path.iterdir()] == ["model.json"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_directory_is_made_with_those_above_it(tmp_path: Path) -> None:
+    files.make_directory(tmp_path / "a" / "b" / "c")
+    files.make_directory(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_file_where_a_directory_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(StorageError, match="taken cannot be made"):
+        files.make_directory(tmp_path / "taken")
+
+
+def test_what_cannot_be_removed_is_logged_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with caplog.at_level(logging.WARNING, "disco.storage"):
+        assert not files.discard(tmp_path / "1.f32")
+    assert "1.f32" in caplog.text
