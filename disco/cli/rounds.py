@@ -29,12 +29,12 @@ json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=Tr
 @data_dir_option
 @json_option
 def rounds(task: str, data_dir: str | None, as_json: bool) -> None:
-    r"""List the rounds on disk of TASK, oldest first.
+    """List the rounds on disk of TASK, oldest first.
 
     \b
     disco rounds titanic
     disco rounds titanic --data-dir /srv/disco --json
-    """
+    """  # noqa: D301  # \b is click's mark for lines that it must not join
     with closing(open_reader(_data_dir(data_dir))) as reader:
         records = reader.rounds(TaskID(task))
     if as_json:
@@ -52,12 +52,12 @@ def rounds(task: str, data_dir: str | None, as_json: bool) -> None:
 @data_dir_option
 @json_option
 def export(task: str, number: int | None, to: Path, data_dir: str | None, as_json: bool) -> None:
-    r"""Write a global model of TASK to a directory (TF.js), a .npz or a .safetensors file.
+    """Write a global model of TASK to a directory (TF.js), a .npz or a .safetensors file.
 
     \b
     disco export titanic --to titanic-model
     disco export titanic --round 10 --to titanic-10.npz
-    """
+    """  # noqa: D301  # \b is click's mark for lines that it must not join
     with closing(open_reader(_data_dir(data_dir))) as reader:
         chosen = reader.latest_round(TaskID(task)).number if number is None else number
         weights = reader.round_weights(TaskID(task), chosen)

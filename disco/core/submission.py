@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from disco.core.byte_objects import read_indexed
 from disco.core.model import Model
 from disco.core.packing import raw_bytes, unpack, unpack_tensor
 from disco.core.task import Task
@@ -29,6 +30,7 @@ from disco.core.weight_specs import is_size
 from disco.core.weights import Float32s, Weights
 from disco.errors import InvalidTask, InvalidUpdate, MalformedMessage, Problem
 
+_ABSENT = msgspec.Raw()
 _MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
 
@@ -69,13 +71,32 @@ def read_submission(body: bytes, content_type: str) -> Submission:
     return Submission(task, model)
 
 
+class _Body(msgspec.Struct, frozen=True):
+    """A JSON body, its parts not decoded yet."""
+
+    task: msgspec.Raw = _ABSENT
+    newTask: msgspec.Raw = _ABSENT
+    model: msgspec.Raw = _ABSENT
+    weights: msgspec.Raw = _ABSENT
+
+
 def _decode(body: bytes, content_type: str) -> Any:
     try:
         if content_type.partition(";")[0].strip().lower() in _MSGPACK_TYPES:
             return unpack(body)
-        return msgspec.json.decode(body)
+        try:
+            parts = msgspec.json.decode(body, type=_Body)
+        except msgspec.ValidationError:  # JSON, perhaps, but no object
+            return msgspec.json.decode(body)
+        fields = {name: getattr(parts, name) for name in _Body.__struct_fields__}
+        return {name: _value(raw) for name, raw in fields.items() if raw is not _ABSENT}
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise MalformedMessage(f"the body cannot be read: {error}") from error
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    indexed = read_indexed(memoryview(raw))
+    return msgspec.json.decode(raw) if indexed is None else indexed
 
 
 def _read_task(parts: Mapping[str, Any]) -> Task:

@@ -5,7 +5,6 @@ Source: DISCO's task validators: v2 ``isTask``, v3 ``isTask``, v4 ``Task.schema`
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +12,8 @@ from typing import Any
 from disco.core.documents import plain, without_nulls
 from disco.core.events import Scheme, TaskID
 from disco.core.task_rules import (
-    DEFAULT_MINIMUM,
-    given_minimum,
     is_secret,
+    minimum_participants,
     open_schemes,
     preferred_scheme,
     problems_in,
@@ -32,7 +30,7 @@ DEFAULT_RADIUS = 1
 #: What a class is called where an image task lists none.
 UNKNOWN_LABEL = "unknown"
 
-_COMPILE_DATA = {
+_COMPILE_DATA: Mapping[str, Mapping[str, Any]] = {
     "tabular": {"optimizer": "rmsprop", "loss": "binaryCrossentropy", "metrics": ["accuracy"]},
     "image": {"optimizer": "rmsprop", "loss": "categoricalCrossentropy", "metrics": ["accuracy"]},
     "text": {"optimizer": "adam", "loss": "categoricalCrossentropy", "metrics": []},
@@ -82,7 +80,7 @@ class Task:
         if problems or not isinstance(document, Mapping):
             raise InvalidTask(problems)
         display, training = section(document, "displayInformation"), section(document, "trainingInformation")
-        schemes, minimum = open_schemes(document), given_minimum(document)
+        schemes = open_schemes(document)
         interval = section(document, "aggregation").get("interval")
         return cls(
             id=TaskID(document.get("taskID") or document["id"]),
@@ -90,7 +88,7 @@ class Task:
             data_type=training.get("dataType") or document["dataType"],
             scheme=preferred_scheme(document) or schemes[0],
             schemes=frozenset(schemes),
-            minimum_participants={scheme: minimum or DEFAULT_MINIMUM[scheme] for scheme in Scheme},
+            minimum_participants=minimum_participants(document),
             interval=None if interval is None else float(interval),
             reset_when_empty=section(document, "session").get("resetWhenEmpty", False),
             document=plain(document),
@@ -101,18 +99,19 @@ class Task:
 
         One key goes: ``displayInformation.dataExample``, whose forms in v2 and v4 exclude each other.
         """
-        return {
-            **copy.deepcopy(dict(self.document)),
+        whole = {
+            **self.document,
             "taskID": self.id,
             "id": self.id,
             "dataType": self.data_type,
             "displayInformation": self._public_display(),
             "trainingInformation": self._public_training(),
         }
+        return plain(without_nulls(whole))
 
     def for_v2(self) -> dict[str, Any]:
         """What an axios client of 2022 gets: the document as given, plus only what v2's validator misses."""
-        document = copy.deepcopy(dict(self.document))
+        document = plain(self.document)
         document["taskID"] = self.id
         display = document["displayInformation"]
         display.setdefault("taskTitle", self.title)
@@ -129,15 +128,12 @@ class Task:
         given = dict(section(self.document, "displayInformation"))
         given.pop("dataExample", None)
         summary = {"preview": self.title, "overview": ""}
-        return {"taskTitle": self.title, "title": self.title, "summary": summary, **copy.deepcopy(given)}
+        return {"taskTitle": self.title, "title": self.title, "summary": summary, **given}
 
     def _public_training(self) -> dict[str, Any]:
-        given = copy.deepcopy(dict(section(self.document, "trainingInformation")))
-        strategy = given.get("aggregationStrategy", given.get("aggregator", "mean"))
+        given = section(self.document, "trainingInformation")
         word = str(given.get("scheme", self.scheme)).lower()
-        if word == "local" or (strategy == "secure" and word == "federated"):
-            # What the server does to hide updates is not the clients' affair: v4 knows the mean only here.
-            strategy = "mean"
+        strategy = self._public_strategy(word)
         return {
             "tensorBackend": "gpt" if self.data_type == "text" else "tfjs",
             "minNbOfParticipants": self.minimum_participants[self.scheme],
@@ -145,12 +141,18 @@ class Task:
             **self._v2_training(),
             **_later_training(given, self.data_type),
             **given,
-            "scheme": word,
-            "aggregationStrategy": "secure"
-            if word == "decentralized" and is_secret(self.document)
-            else strategy,
             **_privacy(given, strategy),
+            "scheme": word,
+            "aggregationStrategy": strategy,
         }
+
+    def _public_strategy(self, word: str) -> str:
+        """Name the aggregation in v4's words for a scheme, which are fewer where peers do not aggregate."""
+        given = section(self.document, "trainingInformation")
+        strategy = str(given.get("aggregationStrategy", given.get("aggregator", "mean")))
+        if word == "decentralized" and is_secret(self.document):
+            return "secure"
+        return "mean" if word == "local" or strategy == "secure" else strategy
 
     def _v2_training(self) -> dict[str, Any]:
         """What v2's validator demands, from the task's own words where it has some."""
@@ -158,7 +160,7 @@ class Task:
         words: dict[str, Any] = {
             "dataType": self.data_type,
             "modelID": f"{self.id}-model",
-            "modelCompileData": copy.deepcopy(_COMPILE_DATA[self.data_type]),
+            "modelCompileData": plain(_COMPILE_DATA[self.data_type]),
         }
         if "outputColumn" in training:
             words["outputColumns"] = [training["outputColumn"]]

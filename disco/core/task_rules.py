@@ -56,11 +56,20 @@ def open_schemes(document: Mapping[str, Any]) -> tuple[Scheme, ...]:
     return tuple(scheme for word in listed for scheme in Scheme if scheme.value == word)
 
 
-def given_minimum(document: Mapping[str, Any]) -> int | None:
-    """Return the participants that a task asks for, whatever the scheme; None if it does not say."""
+def minimum_participants(document: Mapping[str, Any]) -> dict[Scheme, int]:
+    """Return the participants that make a round, by scheme.
+
+    A number given holds in both schemes, unless both names for it are there: v2's is the one for peers.
+    """
     training = section(document, "trainingInformation")
-    value = training.get("minNbOfParticipants", training.get("minimumReadyPeers"))
-    return int(value) if isinstance(value, int | float) else None
+    given, peers = training.get("minNbOfParticipants"), training.get("minimumReadyPeers")
+    by_scheme = {Scheme.FEDERATED: (given, peers), Scheme.DECENTRALIZED: (peers, given)}
+    return {
+        scheme: next(
+            (int(value) for value in values if isinstance(value, int | float)), DEFAULT_MINIMUM[scheme]
+        )
+        for scheme, values in by_scheme.items()
+    }
 
 
 def is_secret(document: Mapping[str, Any]) -> bool:
@@ -102,19 +111,17 @@ def _one_fact(path: str, names: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _session_problems(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
     training, session = section(document, "trainingInformation"), section(document, "session")
-    minimum, ready = training.get("minNbOfParticipants"), training.get("minimumReadyPeers")
-    if minimum is not None and ready is not None and minimum != ready:
-        where = f"{path}.trainingInformation.minimumReadyPeers"
-        yield Problem(
-            where, f"is {ready!r}, but minNbOfParticipants is {minimum!r}: both are the same number"
-        )
     schemes, scheme = open_schemes(document), preferred_scheme(document)
+    given, peers = training.get("minNbOfParticipants"), training.get("minimumReadyPeers")
+    if scheme is Scheme.DECENTRALIZED and given is not None and peers is not None and given != peers:
+        where = f"{path}.trainingInformation.minimumReadyPeers"
+        yield Problem(where, f"is {peers!r}, but minNbOfParticipants is {given!r}: both count the same peers")
     if scheme is not None and scheme not in schemes:
         yield Problem(f"{path}.session.schemes", f"leaves out the task's own scheme, {scheme}")
-    count = given_minimum(document) or DEFAULT_MINIMUM[Scheme.DECENTRALIZED]
+    count = minimum_participants(document)[Scheme.DECENTRALIZED]
     weak = is_secret(document) and Scheme.DECENTRALIZED in schemes and count < SECRET_PEERS
     if weak and session.get("allowWeakSecrecy") is not True:
-        name = "minNbOfParticipants" if minimum is not None else "minimumReadyPeers"
+        name = "minNbOfParticipants" if peers is None else "minimumReadyPeers"
         why = f"is {count}, but secure aggregation among fewer than {SECRET_PEERS} peers protects nothing"
         where = f"{path}.trainingInformation.{name}"
         yield Problem(where, f"{why}: make it {SECRET_PEERS}, or set session.allowWeakSecrecy")

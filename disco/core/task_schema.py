@@ -19,7 +19,7 @@ from disco.errors import Problem
 
 Schema = dict[str, Any]
 
-ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+ID_PATTERN = r"\A[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z"
 DATA_TYPES = ("tabular", "image", "text")
 SCHEME_WORDS = ("federated", "decentralized", "local", "Federated", "Decentralized", "Local")
 AGGREGATION_STRATEGIES = ("mean", "byzantine", "secure")

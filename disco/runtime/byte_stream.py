@@ -3,9 +3,8 @@
 A plain socket is read and written with the operating system's vectored calls; Trio is asked only when they would
 block. Every other stream (TLS, or a platform without those calls) goes through Trio's own stream interface.
 
-A call that never blocks need not yield: yielding for every message of a fast peer would cost more than receiving
-it. Both directions yield at least once in `YIELD_BYTES`, so that no peer keeps the loop for more than about a
-millisecond.
+Every read that begins something yields to other tasks, so that of many busy clients each has its turn. Going on with a
+large payload yields only once in `YIELD_BYTES`, and so does sending: a task switch costs as much as moving 50 kB.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ Result = TypeVar("Result")
 
 #: Received at once, where it is not known yet what the bytes are.
 READ_BYTES = 256 * 1024
-#: Moved in one direction before other tasks get a turn.
+#: Moved in one direction before other tasks get a turn; about a third of a millisecond.
 YIELD_BYTES = 1024 * 1024
-#: What a call counts for at least, so that a peer who sends byte by byte yields too.
+#: What one call counts for at least.
 CALL_BYTES = 16 * 1024
 #: Sent joined below this size: one TLS record instead of several.
 JOINED_BYTES = 16 * 1024
@@ -90,34 +89,37 @@ class SocketBytes:
 
     async def read(self, patience: float = inf) -> bytes:
         """See `ByteStream.read`."""
-        data = await self._receive(lambda descriptor: os.read(descriptor, READ_BYTES), patience)
-        self._received += max(len(data), CALL_BYTES)
-        return data
+        self._received = YIELD_BYTES
+        return await self._receive(lambda descriptor: os.read(descriptor, READ_BYTES), len, patience)
 
     async def read_into(self, target: memoryview, patience: float = inf) -> int:
         """See `ByteStream.read_into`."""
-        count = await self._receive(lambda descriptor: os.readv(descriptor, (target,)), patience)
-        self._received += max(count, CALL_BYTES)
-        return count
+        return await self._receive(lambda descriptor: os.readv(descriptor, (target,)), int, patience)
 
-    async def _receive(self, call: Callable[[int], Result], patience: float) -> Result:
-        # The yield comes first: after the call, a cancellation would lose what was received.
-        if self._received >= YIELD_BYTES:
-            self._received = 0
-            await trio.lowlevel.checkpoint()
+    async def _receive(
+        self, call: Callable[[int], Result], size: Callable[[Result], int], patience: float
+    ) -> Result:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
         while True:
             try:
-                return call(self._descriptor())
+                received = call(self._descriptor())
+                break
             except BlockingIOError:
-                pass
+                waited = True
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            self._received = 0
             if patience == inf:
                 await trio.lowlevel.wait_readable(self._socket)
             else:
                 with trio.fail_after(patience):
                     await trio.lowlevel.wait_readable(self._socket)
+        self._received = 0 if waited else self._received + max(size(received), CALL_BYTES)
+        if self._received >= YIELD_BYTES:
+            self._received = 0
+            # Shielded: a cancellation here would lose what was received.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return received
 
     async def write(self, *parts: Buffer) -> None:
         """See `ByteStream.write`."""

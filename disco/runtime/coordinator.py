@@ -46,6 +46,14 @@ log = logging.getLogger("disco.runtime")
 THREAD_PARAMETERS = 50_000
 
 
+#: Late and repeated contributions are everyday with clients that do not wait; rejected ones are somebody's fault.
+LOG_LEVELS = {
+    Outcome.ACCEPTED: logging.DEBUG,
+    Outcome.DISCARDED: logging.INFO,
+    Outcome.REJECTED: logging.WARNING,
+}
+
+
 class Session(Protocol):
     """A pure state machine of `disco.core`."""
 
@@ -239,16 +247,16 @@ class Coordinator(Generic[SessionT]):
 
     def _record(self, record: Record) -> None:
         self.metrics.count("contributions", task=self.task, outcome=record.outcome)
-        if record.outcome is Outcome.ACCEPTED:
-            log.debug("task=%s participant=%s accepted", self.task, record.participant[:8])
-        else:
-            log.warning(
-                "task=%s participant=%s %s: %s",
-                self.task,
-                record.participant[:8],
-                record.outcome,
-                record.reason,
-            )
+        level = LOG_LEVELS[record.outcome]
+        log.log(
+            level,
+            "task=%s participant=%s %s%s%s",
+            self.task,
+            record.participant[:8],
+            record.outcome,
+            ": " if record.reason else "",
+            record.reason,
+        )
 
 
 async def encode(dialect: Dialect, message: Message, task: TaskID, form: Form) -> bytes | None:

@@ -33,7 +33,8 @@ from disco.storage.schema import database_refusals, migrate, primary_code, trans
 _log = logging.getLogger("disco.storage")
 
 #: Names that this store gives. The sweep touches nothing else: somebody may keep notes beside the models.
-_OURS = re.compile(r"\d+-[\w-]+|\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack|.+\.tmp")
+_DIRECTORY = re.compile(r"\d+-[\w-]+")
+_FILE = re.compile(r"(\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
 
 
 class SqliteStore(SqliteReader):
@@ -221,7 +222,7 @@ class SqliteStore(SqliteReader):
             with database_refusals(self._path), transaction(self._connection):
                 yield superfluous
         except BaseException as error:
-            self._doubtful.update(written)
+            pass
             # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
             # with it a row that needs its file. The next commit overwrites it there.
             if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:
@@ -250,11 +251,17 @@ class SqliteStore(SqliteReader):
 
     def _sweep(self) -> None:
         """Remove what a crash left behind."""
-        named, root = self._named(), self._data_dir / TASKS
-        for pattern in ("*", "*/*", "*/rounds/*"):
-            for path in sorted(root.glob(pattern)):
-                if path not in named and _OURS.fullmatch(path.name) and discard(path):
-                    _log.info("%s was left behind unfinished and is removed", path)
+        named = self._named()
+        left: list[Path] = []
+        for directory in _task_directories(self._data_dir):
+            if directory not in named:
+                left.append(directory)
+                continue
+            files = {*directory.glob("*"), *directory.glob(f"{ROUNDS}/*")} - named
+            left += sorted(path for path in files if _FILE.fullmatch(path.name))
+        for path in left:
+            if discard(path):
+                _log.info("%s was left behind and is removed", path)
 
 
 def _open(data_dir: Path) -> sqlite3.Connection:
@@ -265,7 +272,7 @@ def _open(data_dir: Path) -> sqlite3.Connection:
     """
     path, tasks = data_dir / DATABASE, data_dir / TASKS
     make_directory(tasks)
-    if not path.exists() and any(_OURS.fullmatch(found.name) for found in tasks.iterdir()):
+    if not path.exists() and _task_directories(data_dir):
         raise StorageError(
             f"{path} is missing beside the models in {tasks}; restore it from a back-up, or move them away"
         )
@@ -281,6 +288,10 @@ def _open(data_dir: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _task_directories(data_dir: Path) -> list[Path]:
+    return [path for path in (data_dir / TASKS).iterdir() if _DIRECTORY.fullmatch(path.name)]
 
 
 def _document(task: Task) -> str:

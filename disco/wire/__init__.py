@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from disco.wire import v2, v3, v4
-from disco.wire.envelope import message_type
 from disco.wire.dialect import Buffer, Dialect
+from disco.wire.envelope import message_type
 
 #: Every dialect by its name, oldest first.
 DIALECTS: Mapping[str, Dialect] = {dialect.NAME: dialect for dialect in (v2, v3, v4)}

@@ -30,6 +30,9 @@ Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 #: IDs of the peers of one round.
 Identifiers: TypeAlias = Annotated[list[Identifier], Meta(max_length=65_536)]
 
+#: Letters of a sentence about what is wrong.
+LONGEST_SENTENCE = 120
+
 #: The value of a field that holds any msgpack object and is not there.
 ABSENT = Raw(b"")
 
@@ -99,11 +102,15 @@ def unpack(
 
 
 def _sentence(problem: str, root: str) -> str:
-    """Put msgspec's words in our order: ``Expected `int`, got `str` - at `$.round``` → ``round: expected …``."""
-    what, _, where = problem.partition(" - at ")
+    """Put msgspec's words in our order: ``Expected `int`, got `str` - at `$.round``` → ``round: expected …``.
+
+    What came from outside is shortened and printable, as the sentence may end in a log.
+    """
+    what, _, where = problem.rpartition(" - at ") if " - at " in problem else (problem, "", "")
     path = re.sub(r"^.*`\$\.?(.*)`$", r"\1", where)
-    separator = "." if root and path and not path.startswith("[") else ""
-    return f"{root + separator + path or 'the message'}: {what[0].lower()}{what[1:].replace('`', '')}"
+    name = f"{root}.{path}" if root and path and not path.startswith("[") else root + path
+    said = "".join(letter if letter.isprintable() else "?" for letter in what[:LONGEST_SENTENCE])
+    return f"{name or 'the message'}: {said[0].lower()}{said[1:].replace('`', '')}"
 
 
 def unopened(value: Raw, field: str) -> bytes:

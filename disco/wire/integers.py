@@ -25,6 +25,9 @@ Octets: TypeAlias = NDArray[np.uint8]
 #: Bytes encoded or decoded in one go.
 BLOCK = 1 << 18
 
+#: Bytes of the largest msgpack object without a content of its own.
+LARGEST_SCALAR = 9
+
 _PREFIX = 0xCC
 
 
@@ -61,35 +64,33 @@ def _collapse_canonical(integers: Octets, count: int) -> Octets | None:
     start = filled = 0
     while start < integers.size:
         block = integers[start : start + BLOCK]
-        prefixes = _prefixes(block)
-        if prefixes.size and prefixes[-1] == block.size - 1:
+        prefix = _prefixes(block)
+        if prefix[-1]:
             if block.size == 1:
                 return None  # the last prefix of all has no value
-            prefixes, block = prefixes[:-1], block[:-1]
+            block, prefix = block[:-1], prefix[:-1]
         # Every prefix is followed by a value from 0x80 up, and no such value is without one.
-        if (block[prefixes + 1] < 0x80).any() or np.count_nonzero(block >= 0x80) != 2 * prefixes.size:
+        high = block >= 0x80
+        if (prefix[:-1] > high[1:]).any() or np.count_nonzero(high) != 2 * np.count_nonzero(prefix):
             return None
-        values = np.ones(block.size, dtype=np.bool_)
-        values[prefixes] = False
-        until = filled + block.size - prefixes.size
+        values = block[~prefix]
+        start, until = start + block.size, filled + values.size
         if until > count:
             return None
-        collapsed[filled:until] = block[values]
-        start, filled = start + block.size, until
+        collapsed[filled:until] = values
+        filled = until
     return collapsed if filled == count else None
 
 
-def _prefixes(block: Octets) -> NDArray[np.intp]:
-    """Return where the prefixes are in a block that begins with an integer's first byte."""
-    candidates = np.flatnonzero(block == _PREFIX)
-    inside = np.flatnonzero(np.diff(candidates) == 1) + 1  # not the first of their run
-    if not inside.size:
-        return candidates
-    starts = np.where(np.diff(inside, prepend=-1) == 1, 0, inside)
-    offsets = inside - np.maximum.accumulate(starts) + 1
-    prefix = np.ones(candidates.size, dtype=np.bool_)
-    prefix[inside] = offsets % 2 == 0
-    return candidates[prefix]
+def _prefixes(block: Octets) -> NDArray[np.bool_]:
+    """Tell which bytes are prefixes in a block that begins with an integer's first byte."""
+    prefix = block == _PREFIX
+    inside = np.flatnonzero(prefix[1:] & prefix[:-1]) + 1  # not the first of their run
+    if inside.size:
+        starts = np.where(np.diff(inside, prepend=-1) == 1, 0, inside)
+        offsets = inside - np.maximum.accumulate(starts) + 1
+        prefix[inside] = offsets % 2 == 0
+    return prefix
 
 
 def _collapse_any(integers: Octets, field: str) -> Octets:
@@ -118,7 +119,12 @@ def scalars(objects: Octets, allowed: frozenset[type]) -> Iterator[list[Any]]:
     """
     # Whatever is not empty is refused at its header; what is empty fails the look at its type.
     reader = msgpack.Unpacker(
-        max_buffer_size=2 * BLOCK, max_array_len=0, max_map_len=0, max_str_len=0, max_bin_len=0, max_ext_len=0
+        max_buffer_size=BLOCK + LARGEST_SCALAR,
+        max_array_len=0,
+        max_map_len=0,
+        max_str_len=0,
+        max_bin_len=0,
+        max_ext_len=0,
     )
     for start in range(0, objects.size, BLOCK):
         reader.feed(objects[start : start + BLOCK])

@@ -120,7 +120,7 @@ def _require_figures(message: words.SendPayload) -> None:
         raise InvalidUpdate("samples is no number from 0 up")
     for name, figure in (message.metrics or {}).items():
         if not math.isfinite(figure):
-            raise InvalidUpdate(f"metrics.{name} is not finite")
+            raise InvalidUpdate(f"metrics[{name!r}] is not finite")
 
 
 def parse(data: Buffer, scheme: Scheme) -> Message:

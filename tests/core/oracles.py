@@ -42,7 +42,7 @@ def absent_or(holder: Mapping[str, Any], name: str, check: Any) -> bool:
     return name not in holder or check(holder[name])
 
 
-def is_object_of(value: object, **fields: Any) -> bool:
+def is_object_of(value: object, /, **fields: Any) -> bool:
     return isinstance(value, dict) and all(
         name in value and check(value[name]) for name, check in fields.items()
     )
@@ -64,7 +64,14 @@ def v2_is_task(task: object) -> bool:
 
 
 def _v2_display(value: object) -> bool:
-    texts = "dataExampleText dataFormatInformation tradeoffs model dataExampleImage limitations".split()
+    texts = [
+        "dataExampleText",
+        "dataFormatInformation",
+        "tradeoffs",
+        "model",
+        "dataExampleImage",
+        "limitations",
+    ]
     return (
         isinstance(value, dict)
         and is_text(value.get("taskTitle"))
@@ -87,7 +94,7 @@ def _v2_example(value: object) -> bool:
 def _v2_training(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    numbers = "noiseScale clippingRadius learningRate maxShareValue minimumReadyPeers".split()
+    numbers = ["noiseScale", "clippingRadius", "learningRate", "maxShareValue", "minimumReadyPeers"]
     by_type = {
         "image": all(is_number(value.get(name)) for name in ("IMAGE_H", "IMAGE_W")),
         "tabular": all(is_texts(value.get(name)) for name in ("inputColumns", "outputColumns")),
@@ -118,13 +125,13 @@ def _v3_display(value: object) -> bool:
 def _v3_training(value: object) -> bool:
     if not isinstance(value, dict):
         return False
-    needed = "epochs batchSize roundDuration validationSplit minNbOfParticipants".split()
+    needed = ["epochs", "batchSize", "roundDuration", "validationSplit", "minNbOfParticipants"]
     by_type = {
         "image": all(is_number(value.get(name)) for name in ("IMAGE_H", "IMAGE_W")),
         "tabular": is_texts(value.get("inputColumns")) and is_text(value.get("outputColumn")),
         "text": is_text(value.get("tokenizer")),
     }
-    lists = "LABEL_LIST inputColumns outputColumns".split()
+    lists = ["LABEL_LIST", "inputColumns", "outputColumns"]
     return (
         by_type.get(str(value.get("dataType")), False)
         and value.get("tensorBackend") in ("tfjs", "gpt")

@@ -39,7 +39,7 @@ DISPLAY_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "dataExample": EXAMPLES,
     "headers": TEXTS,
     "sampleDataset": st.fixed_dictionaries({"link": TEXT, "instructions": TEXT}),
-    **{name: TEXT for name in ("dataExampleText", "dataExampleImage", "limitations", "model", "tradeoffs")},
+    **dict.fromkeys(("dataExampleText", "dataExampleImage", "limitations", "model", "tradeoffs"), TEXT),
     "surprise": st.none() | NUMBERS,
 }
 TRAINING_OPTIONS: dict[str, st.SearchStrategy[Any]] = {
@@ -79,15 +79,14 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     }
     training: dict[str, Any] = draw(
         st.fixed_dictionaries(
-            {name: COUNTS for name in ("epochs", "batchSize", "roundDuration")}
+            dict.fromkeys(("epochs", "batchSize", "roundDuration"), COUNTS)
             | {"validationSplit": st.floats(0, 1)},
             optional=TRAINING_OPTIONS,
         )
     )
     training |= draw(_by_data_type(data_type))
-    training |= draw(
-        st.just({}) | _under_one_name(st.integers(3, 9), "minNbOfParticipants", "minimumReadyPeers")
-    )
+    if draw(st.booleans()):
+        training |= draw(_under_one_name(st.integers(3, 9), "minNbOfParticipants", "minimumReadyPeers"))
     document |= draw(_under_one_name(IDS, "taskID", "id"))
     for name in draw(st.sampled_from([("inner",), ("outer",), ("inner", "outer")])):
         (training if name == "inner" else document)["dataType"] = data_type

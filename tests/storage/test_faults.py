@@ -177,11 +177,18 @@ def test_what_a_crash_left_behind_is_removed_at_the_next_opening(store: SqliteSt
 
 
 def test_files_that_are_not_ours_are_left_alone(store: SqliteStore, tmp_path: Path) -> None:
-    notes = tmp_path / "tasks" / "notes.txt"
-    notes.write_text("round 2 looked odd")
+    (titanic,) = (tmp_path / "tasks").iterdir()
+    (tmp_path / "tasks" / "kept models").mkdir()
+    notes = [
+        titanic / "notes.txt",
+        tmp_path / "tasks" / "notes.txt",
+        tmp_path / "tasks/kept models/1-0badf00d.f32",
+    ]
+    for path in notes:
+        path.write_text("round 2 looked odd")
     store.close()
     SqliteStore(tmp_path).close()
-    assert notes.exists()
+    assert all(path.exists() for path in notes)
 
 
 def test_a_store_that_cannot_open_lets_go_of_the_lock(

@@ -209,12 +209,7 @@ def test_a_nil_signal_is_refused_because_it_breaks_the_receiver(name: str) -> No
 def test_the_id_of_a_peer_is_a_short_string(name: str, peer: Any) -> None:
     data = msgpack.packb({"type": {"v3": 5, "v4": "SignalForPeer"}[name], "peer": peer, "signal": {}})
     with pytest.raises(MalformedMessage, match="peer: expected str"):
-        DIALECTS[name].decode(
-            msgpack.packb({"type": kind, "peer": peer, "signal": {}}),
-            SENDER,
-            Scheme.DECENTRALIZED,
-            Form(WeightsForm.PACKED),
-        )
+        DIALECTS[name].decode(data, SENDER, Scheme.DECENTRALIZED, DIALECTS[name].FORM)
 
 
 @everywhere

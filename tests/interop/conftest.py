@@ -1,0 +1,64 @@
+"""A server in a process of its own, as its users run it, for clients that are not ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+#: Seconds that one script of the kit may take; the longest takes about ten.
+PATIENCE = 120
+
+Kit: TypeAlias = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of ``disco serve`` with its default tasks.
+
+    Its rounds close after a second: the kit's training script keeps an observer connected that never contributes.
+    """
+    data = tmp_path_factory.mktemp("interop") / "data"
+    command = [sys.executable, "-m", "disco", "serve", "--port", "0", "--data-dir", str(data)]
+    with subprocess.Popen(
+        [*command, "--aggregation-interval", "1", "--log-level", "warning"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "120"},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.match(r"address\s+(\S+)", line):
+                    yield found[1]
+                    break
+            else:
+                pytest.fail("the server did not start")
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.fixture
+def kit(served: str, interop_kit: Path, node_environment: dict[str, str]) -> Kit:
+    """Run a script of the kit against the server; returns its verdict, after failing on any failed check."""
+
+    def run(script: str, *arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            ["node", script, served, *arguments],
+            cwd=interop_kit, env=node_environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        failed = [line for line in lines if line.get("ok") is False or "fatal" in line]
+        assert done.returncode == 0, failed or (lines[-1:], done.stderr[-2000:])
+        verdict: dict[str, Any] = lines[-1]
+        assert verdict["result"] == "ok"
+        assert verdict["checks"] > 0
+        return verdict
+
+    return run

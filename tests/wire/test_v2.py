@@ -1,0 +1,105 @@
+"""What is particular to the wire of 2022 and 2023."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+
+from disco.core import events
+from disco.core.events import ParticipantID, Scheme
+from disco.core.weights import Weights
+from disco.errors import MalformedMessage, ProtocolViolation
+from disco.wire import v2
+from disco.wire.dialect import Form, WeightsForm
+from disco.wire.tensors import encode_weights
+from tests.wire.strategies import SENDER, TASK
+
+MODEL = Weights.from_arrays([[1.0, 2.0]])
+PLAIN = encode_weights(MODEL, WeightsForm.FLOATS)
+PACKED = encode_weights(MODEL, WeightsForm.PACKED)
+
+
+def decode(message: dict[str, Any], scheme: Scheme = Scheme.FEDERATED) -> tuple[events.Event, Form]:
+    return v2.decode(msgpack.packb(message), SENDER, scheme, v2.FORM)
+
+
+def answer(form: Form) -> dict[str, Any]:
+    encoded = v2.encode(events.GlobalModel(1, MODEL, 2, pushed=False), TASK, form)
+    assert encoded is not None
+    unpacked: dict[str, Any] = msgpack.unpackb(encoded)
+    return unpacked
+
+
+@pytest.mark.parametrize(
+    ("weights", "answered"),
+    [(list(PLAIN), list(PLAIN)), (PLAIN, PLAIN), (PACKED, PACKED), (list(PACKED), list(PLAIN))],
+)
+def test_a_client_is_answered_in_the_form_that_it_used(weights: Any, answered: Any) -> None:
+    _, form = decode({"type": 8, "weights": weights, "round": 0})
+    assert answer(form)["weights"] == answered
+
+
+def test_a_client_that_shows_nothing_is_answered_in_integers() -> None:
+    assert answer(v2.FORM)["weights"] == list(PLAIN)
+
+
+def test_a_client_that_writes_names_is_answered_with_names() -> None:
+    event, form = decode({"type": "latestServerRound"})
+    assert event == events.ModelRequested(SENDER)
+    assert answer(form)["type"] == "latestServerRound"
+
+
+def test_a_client_that_writes_codes_again_is_answered_with_codes() -> None:
+    _, form = v2.decode(
+        msgpack.packb({"type": 11}), SENDER, Scheme.FEDERATED, Form(WeightsForm.INTEGERS, named=True)
+    )
+    assert answer(form)["type"] == 11
+
+
+def test_what_a_message_says_of_its_sender_is_ignored() -> None:
+    event, _ = decode(
+        {"type": 9, "taskId": 7, "clientId": None, "round": 1, "metadataId": "name", "metadata": "value"}
+    )
+    assert event == events.MetadataPosted(SENDER, 1, "name", "value")
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 7, 12, 14, 255])
+def test_a_code_that_is_not_for_the_server_is_refused(code: int) -> None:
+    with pytest.raises(MalformedMessage, match=f"^type: invalid value {code}$"):
+        decode({"type": code, "weights": [], "round": 0, "peer": 1})
+
+
+@pytest.mark.parametrize("name", ["pullRoundAndFetchWeights", "Weights", "PostWeights", "8"])
+def test_a_name_that_is_not_for_the_server_is_refused(name: str) -> None:
+    with pytest.raises(MalformedMessage, match=f"^type: invalid value '{name}'$"):
+        decode({"type": name, "weights": [], "round": 0})
+
+
+@pytest.mark.parametrize("peer", [-1, 1.0, "7", None, 2**53])
+def test_a_peer_is_a_number(peer: Any) -> None:
+    with pytest.raises(MalformedMessage, match="peer: expected int"):
+        decode({"type": 2, "peer": peer, "signal": {}}, Scheme.DECENTRALIZED)
+
+
+@pytest.mark.parametrize("name", ["", "a", "-1", "1.0", "²", str(2**53)])
+def test_a_peer_without_a_number_cannot_be_introduced(name: str) -> None:
+    with pytest.raises(ProtocolViolation, match="number"):
+        v2.encode(events.PeersForRound((ParticipantID(name),), 0), TASK, v2.FORM)
+
+
+def test_an_average_that_is_no_whole_number_is_told_exactly() -> None:
+    encoded = v2.encode(events.Statistics(3, 2, 7, 7 / 3), TASK, v2.FORM)
+    assert encoded is not None
+    assert msgpack.unpackb(encoded)["statistics"]["averageNumberOfParticipants"] == 7 / 3
+
+
+def test_a_signal_passes_unopened() -> None:
+    signal = msgpack.packb({"type": "x", "ext": msgpack.ExtType(5, b"??"), "n": None})
+    event, _ = v2.decode(
+        b"\x83\xa4type\x02\xa4peer\x07\xa6signal" + signal, SENDER, Scheme.DECENTRALIZED, v2.FORM
+    )
+    assert event == events.Signalled(SENDER, ParticipantID("7"), signal)
+    forwarded = v2.encode(events.Signal(ParticipantID("8"), signal), TASK, v2.FORM)
+    assert forwarded == b"\x83\xa4type\x02\xa4peer\x08\xa6signal" + signal
