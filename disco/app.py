@@ -64,13 +64,17 @@ class Disco(QuartTrio):
     async def _open(self) -> None:
         """Take the data directory and start every task's loops."""
         try:
-            store = await trio.to_thread.run_sync(SqliteStore, self.settings.data_dir)
+            store = await trio.to_thread.run_sync(self._open_store)
             self._keeper = Keeper(store)
             await self._start_tasks(self._keeper)
         except BaseException as error:
             self.failure = error if isinstance(error, DiscoError) else None
             await self._close()
             raise
+
+    def _open_store(self) -> SqliteStore:
+        kept = self.settings.storage
+        return SqliteStore(self.settings.data_dir, keep_last=kept.keep_last, keep_every=kept.keep_every)
 
     async def _start_tasks(self, keeper: Keeper) -> None:
         found = await trio.to_thread.run_sync(load_folder, self.settings.tasks_dir)

@@ -74,6 +74,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """What is kept on disk.
+
+    Args:
+        keep_last: newest rounds kept of each task.
+        keep_every: of the older ones, those whose number it divides are kept; round 0 always is.
+    """
+
+    keep_last: int = 10
+    keep_every: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set.
 
@@ -95,6 +108,7 @@ class Settings:
     cors_origins: str = "*"
     graceful: float = 10.0
     aggregation: Aggregation = field(default_factory=Aggregation)
+    storage: Storage = field(default_factory=Storage)
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -158,7 +172,7 @@ class Settings:
         require("host", bool(self.host), "an address")
         require("log_level", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
         require("graceful", 0 <= self.graceful < math.inf, "at least 0 seconds")
-        for section in ("aggregation", "limits"):
+        for section in ("aggregation", "storage", "limits"):
             for name in (entry.name for entry in dataclasses.fields(getattr(self, section))):
                 require(f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0")
 

@@ -67,11 +67,17 @@ def test_the_server_starts_answers_and_stops_on_sigterm(command: tuple[str, ...]
         assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_second_process_on_one_data_directory_says_who_holds_it(tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [("hypercorn", "disco.app:app", "-b", "127.0.0.1:0"), ("disco", "serve", "--port", "0")],
+    ids=["hypercorn", "disco serve"],
+)
+def test_a_second_process_on_one_data_directory_says_who_holds_it(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     with launched("disco", "serve", "--port", "0", data=tmp_path / "data") as (process, _):
         done = subprocess.run(
-            [sys.executable, "-m", "hypercorn", "-w", workers, "disco.app:app", "-b", "127.0.0.1:0"],
+            [sys.executable, "-m", *command],
             cwd=ROOT, env=environment(tmp_path / "data"), text=True, capture_output=True, timeout=PATIENCE,
             check=False,
         )  # fmt: skip

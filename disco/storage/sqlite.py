@@ -222,7 +222,7 @@ class SqliteStore(SqliteReader):
             with database_refusals(self._path), transaction(self._connection):
                 yield superfluous
         except BaseException as error:
-            pass
+            self._doubtful.update(written)
             # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
             # with it a row that needs its file. The next commit overwrites it there.
             if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:

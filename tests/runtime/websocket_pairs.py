@@ -1,0 +1,61 @@
+"""A server's WebSocket and the client's end of its connection, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+from trio.testing import lockstep_stream_pair, memory_stream_pair
+
+from disco.runtime import byte_stream
+from disco.runtime.fast_websocket import FastWebSocket
+
+LIMIT = 1_000_000
+
+
+@dataclass
+class Client:
+    """The client's end: bytes in, the server's frames out."""
+
+    stream: Any
+    buffer: bytes = field(default=b"")
+
+    async def send(self, data: bytes) -> None:
+        await self.stream.send_all(data)
+
+    async def frame(self) -> tuple[int, bytes] | None:
+        """Return the next frame's first byte without the final bit, and its payload; None at the end."""
+        if not await self._fill(2):
+            return None
+        opcode, size, start = self.buffer[0] & 0x7F, self.buffer[1], 2
+        if size >= 126:
+            start = 4 if size == 126 else 10
+            await self._fill(start)
+            size = int.from_bytes(self.buffer[2:start])
+        await self._fill(start + size)
+        payload, self.buffer = self.buffer[start : start + size], self.buffer[start + size :]
+        return opcode, payload
+
+    async def _fill(self, size: int) -> bool:
+        while len(self.buffer) < size:
+            try:
+                data = await self.stream.receive_some()
+            except trio.BrokenResourceError:
+                return False
+            if not data:
+                return False
+            self.buffer += data
+        return True
+
+
+def in_memory(**options: Any) -> tuple[FastWebSocket, Client]:
+    """Connect with unbounded buffers: sending never waits."""
+    client, server = memory_stream_pair()
+    return FastWebSocket(byte_stream.over(server), LIMIT, **options), Client(client)
+
+
+def in_lockstep(**options: Any) -> tuple[FastWebSocket, Client]:
+    """Connect without buffers: sending waits until the other end has taken every byte."""
+    client, server = lockstep_stream_pair()
+    return FastWebSocket(byte_stream.over(server), LIMIT, **options), Client(client)
