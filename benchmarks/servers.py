@@ -19,7 +19,7 @@ from quart import websocket
 from quart_trio import QuartTrio
 
 from disco.web import hypercorn_seam
-from disco.web.hypercorn_stream import EXTENSION
+from disco.web.hypercorn_seam import EXTENSION
 
 LIMIT_BYTES = 1 << 30
 

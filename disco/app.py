@@ -17,12 +17,13 @@ from quart_trio import QuartTrio
 from disco.core.submission import Submission
 from disco.errors import DiscoError
 from disco.metrics import Metrics
+from disco.runtime.budget import Budget
 from disco.runtime.directory import Directory
 from disco.runtime.keeper import Keeper
 from disco.settings import Settings
 from disco.storage.catalogue import TaskProvider, from_provider, load_folder
 from disco.storage.sqlite import SqliteStore
-from disco.web import answers, asyncio_worker
+from disco.web import answers, asyncio_worker, hypercorn_seam
 from disco.web import tasks as task_routes
 from disco.web.sockets import Lobby, WebsocketEdge
 
@@ -87,7 +88,9 @@ class Disco(QuartTrio):
         for name, problem in self.broken:
             log.error("task=%s is not served: %s", name, problem)
         self.extensions["disco.directory"] = directory
-        self.lobby = Lobby(directory, self.settings, itertools.count())
+        self.lobby = Lobby(
+            directory, self.settings, itertools.count(), Budget(self.settings.limits.bytes_in_flight)
+        )
 
     async def _hold_loops(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """Own the nursery of every task's loops until `_close`."""
@@ -123,6 +126,7 @@ def create_app(settings: Settings | None = None, tasks: Sequence[TaskProvider] =
 
 
 asyncio_worker.hand_over_to_trio()
+hypercorn_seam.install()
 app = create_app()
 
 __all__ = ["Disco", "DiscoError", "app", "create_app"]

@@ -28,6 +28,16 @@ def bundled_tasks() -> Path:
     return checkout if checkout.is_dir() else package / "bundled_tasks"
 
 
+def usable_memory_bytes() -> int:
+    """Return the machine's memory, or what its container may use of it (cgroup v2, memory.max)."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # no such group, or "max"
+        return memory
+    return min(memory, allowed)
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregation:
     """How rounds close.
@@ -50,12 +60,17 @@ class Limits:
         body_bytes: of an HTTP request.
         body_seconds: that the body of an HTTP request may take.
         message_bytes: of one WebSocket message in a federated session.
+        message_seconds: that one WebSocket message may take from its first byte to its last.
+        bytes_in_flight: of large messages that are being received or wait to be summed, over all connections. Beyond
+            it connections are not read until there is room. A quarter of the memory unless set.
         signal_bytes: of one WebSocket message in a decentralized session.
         signals_per_second: messages of one peer, on average; twice as many in a burst.
         peers: present at once in one decentralized session.
         metadata_bytes: of one metadata value and its name.
         metadata_entries: kept for one task and round.
         first_message: seconds that a new connection may take to say which dialect it speaks.
+        ping: seconds of silence after which a client is asked for a sign of life.
+        pong: more seconds of silence after which it is given up. A page that trains answers nothing for a while.
         send: seconds that a reader may take to accept one message before it is let go.
         outbox_messages: waiting for one slow reader before it is let go.
     """
@@ -63,12 +78,16 @@ class Limits:
     body_bytes: int = 512 * MIB
     body_seconds: float = 600.0
     message_bytes: int = 512 * MIB
+    message_seconds: float = 600.0
+    bytes_in_flight: int = field(default_factory=lambda: usable_memory_bytes() // 4)
     signal_bytes: int = MIB
     signals_per_second: int = 200
     peers: int = 256
     metadata_bytes: int = 64 * 1024
     metadata_entries: int = 1024
     first_message: float = 60.0
+    ping: float = 30.0
+    pong: float = 120.0
     send: float = 60.0
     outbox_messages: int = 64
 

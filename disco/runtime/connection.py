@@ -12,7 +12,6 @@ import trio
 
 from disco.core.events import Joined, ParticipantID, Scheme
 from disco.errors import DiscoError, ProtocolViolation
-from disco.metrics import Metrics
 from disco.runtime.coordinator import Coordinator, Line
 from disco.runtime.outbox import Farewell, Outbox
 from disco.runtime.transport import Received, Transport
@@ -36,8 +35,8 @@ class Connection:
         coordinator: Coordinator[Any],
         scheme: Scheme,
         limits: Limits,
-        metrics: Metrics,
         allow: Callable[[float], bool] | None = None,
+        release: Callable[[], None] | None = None,
     ) -> None:
         """Prepare to serve an accepted WebSocket.
 
@@ -46,15 +45,15 @@ class Connection:
             coordinator: whose task the client asked for.
             scheme: which of the task's schemes.
             limits: the operator's.
-            metrics: counts bytes.
             allow: tells whether one more message may come now (seconds of Trio's clock); None for no limit.
+            release: called when a message has been handled and its bytes are free again.
         """
         self._transport = transport
         self._coordinator = coordinator
         self._scheme = scheme
         self._limits = limits
-        self._metrics = metrics
         self._allow = allow
+        self._release = release
         self._outbox = Outbox(limits.outbox_messages)
 
     async def serve(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
@@ -90,13 +89,15 @@ class Connection:
             data = first if first is not None else await self._transport.receive()
             while data is not None:
                 await self._receive(data, line)
-                del data  # so that nothing but the round holds the bytes while the next message arrives
+                del data  # nothing holds the bytes any more while the next message arrives
+                if self._release is not None:
+                    self._release()
                 data = await self._transport.receive()
         finally:
             self._coordinator.detach(line)
 
     async def _receive(self, data: Received, line: Line) -> None:
-        self._metrics.count(
+        self._coordinator.metrics.count(
             "received_bytes", len(data), task=self._coordinator.task, dialect=line.dialect.NAME
         )
         if self._allow is not None and not self._allow(trio.current_time()):

@@ -23,6 +23,11 @@ from typing import Any
 
 log = logging.getLogger("disco.web")
 
+#: The extension's name in ``scope["extensions"]``.
+EXTENSION = "disco.transport"
+
+#: The extension's name in ``scope["extensions"]``.
+EXTENSION = "disco.transport"
 #: The series whose private names these are.
 SERIES = "0.18."
 

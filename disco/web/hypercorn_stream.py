@@ -20,9 +20,7 @@ from hypercorn.typing import ASGISendEvent, ResponseSummary
 
 from disco.runtime import byte_stream
 from disco.runtime.fast_websocket import Admission, FastWebSocket, Patience
-
-#: The extension's name in ``scope["extensions"]``.
-EXTENSION = "disco.transport"
+from disco.web.hypercorn_seam import EXTENSION
 
 
 @dataclass(frozen=True, slots=True)

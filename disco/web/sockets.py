@@ -18,12 +18,15 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEven
 
 from disco.core.events import ParticipantID, Scheme
 from disco.core.rate import TokenBucket
-from disco.errors import DiscoError, SchemeForbidden, TextMessage, Unavailable, UnknownTask
+from disco.errors import DiscoError, LimitExceeded, SchemeForbidden, TextMessage, Unavailable, UnknownTask
+from disco.runtime.budget import Budget, Reservation
 from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.directory import Directory
+from disco.runtime.fast_websocket import Patience
 from disco.runtime.transport import Received, Transport
 from disco.settings import Settings
+from disco.web.hypercorn_seam import EXTENSION
 from disco.wire import DIALECTS
 from disco.wire.dialect import Dialect
 
@@ -76,20 +79,24 @@ def read_path(path: str) -> Address:
 class AsgiTransport:
     """A `Transport` over plain ASGI messages: what every ASGI server offers."""
 
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        """Wrap the two callables of an accepted WebSocket."""
+    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable, limit_bytes: int) -> None:
+        """Wrap the two callables of an accepted WebSocket; a message over the limit costs the connection."""
         self._receive = receive
         self._send = send
+        self._limit_bytes = limit_bytes
 
     async def receive(self) -> Received | None:
-        """See `Transport.receive`. The size limit is the server's to enforce."""
+        """See `Transport.receive`. A message over the limit has been buffered by the server before it is refused."""
         event = await self._receive()
         if event["type"] != "websocket.receive":
             return None
         if event.get("text") is not None:
             raise TextMessage("a text frame came where every message is binary msgpack")
         # hypercorn hands an empty binary message on as None.
-        return event.get("bytes") or b""
+        data = event.get("bytes") or b""
+        if len(data) > self._limit_bytes:
+            raise LimitExceeded(f"a message of {len(data)} bytes is over the limit of {self._limit_bytes}")
+        return data
 
     async def send(self, data: bytes) -> None:
         """See `Transport.send`."""
@@ -112,6 +119,7 @@ class Lobby:
     directory: Directory
     settings: Settings
     numbers: itertools.count[int]
+    budget: Budget
     guests: int = 0
     _left: trio.Event = field(default_factory=trio.Event)
 
@@ -138,7 +146,13 @@ class Lobby:
             raise Unavailable(f"the task {address.task!r} is being restarted; try again in a moment")
         return address, coordinator
 
-    async def serve(self, transport: Transport, address: Address, coordinator: Coordinator[Any]) -> None:
+    async def serve(
+        self,
+        transport: Transport,
+        address: Address,
+        coordinator: Coordinator[Any],
+        reservation: Reservation,
+    ) -> None:
         """Serve an accepted WebSocket until either side closes."""
         participant: ParticipantID | None = None
         allow = None
@@ -150,7 +164,7 @@ class Lobby:
         elif address.client is not None:
             participant = ParticipantID(address.client.lower())
         connection = Connection(
-            transport, coordinator, address.scheme, self.settings.limits, coordinator.metrics, allow
+            transport, coordinator, address.scheme, self.settings.limits, allow, reservation.release
         )
         self.guests += 1
         try:
@@ -184,15 +198,22 @@ class WebsocketEdge:
             log.info("path=%s refused: %s", self._scope["path"][:200], error)
             await refuse(self._scope, send, error)
             return
-        transport = await self._accept(receive, send)
-        await lobby.serve(transport, address, coordinator)
-
-    async def _accept(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Transport:
-        fast: Any = cast("dict[str, Any]", self._scope["extensions"]).get("disco.transport")
-        if fast is not None:
-            return cast("Transport", await fast.accept())
-        await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
-        return AsgiTransport(receive, send)
+        limits = lobby.settings.limits
+        size = limits.message_bytes if address.scheme is Scheme.FEDERATED else limits.signal_bytes
+        reservation = Reservation(lobby.budget)
+        # Where the server offers it, Disco's own transport; plain ASGI elsewhere, which is only slower.
+        upgrade: Any = cast("dict[str, Any]", self._scope.get("extensions") or {}).get(EXTENSION)
+        transport: Transport
+        if upgrade is not None:
+            patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
+            transport = await upgrade.accept(limit_bytes=size, patience=patience, admit=reservation.take)
+        else:
+            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            transport = AsgiTransport(receive, send, size)
+        try:
+            await lobby.serve(transport, address, coordinator, reservation)
+        finally:
+            reservation.release()
 
 
 async def refuse(scope: WebsocketScope, send: ASGISendCallable, error: DiscoError) -> None:

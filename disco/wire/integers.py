@@ -84,7 +84,7 @@ def _collapse_canonical(integers: Octets, count: int) -> Octets | None:
 
 def _prefixes(block: Octets) -> NDArray[np.bool_]:
     """Tell which bytes are prefixes in a block that begins with an integer's first byte."""
-    prefix = block == _PREFIX
+    prefix: NDArray[np.bool_] = block == _PREFIX
     inside = np.flatnonzero(prefix[1:] & prefix[:-1]) + 1  # not the first of their run
     if inside.size:
         starts = np.where(np.diff(inside, prepend=-1) == 1, 0, inside)
