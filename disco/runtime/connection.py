@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import trio
@@ -20,6 +21,10 @@ from disco.wire import detect
 from disco.wire.dialect import Dialect
 
 log = logging.getLogger("disco.runtime")
+
+
+#: Messages above this size are decoded in a worker thread by dialects that have to take weights apart.
+THREAD_BYTES = 256 * 1024
 
 
 class Connection:
@@ -104,7 +109,11 @@ class Connection:
             raise ProtocolViolation(
                 f"more than limits.signals_per_second, {self._limits.signals_per_second}, messages"
             )
-        event, line.form = line.dialect.decode(data, line.participant, self._scheme, line.form)
+        decode = partial(line.dialect.decode, data, line.participant, self._scheme, line.form)
+        if len(data) > THREAD_BYTES and not line.dialect.IN_PLACE:
+            event, line.form = await trio.to_thread.run_sync(decode)
+        else:
+            event, line.form = decode()
         if isinstance(event, Joined) and event.identity is not None and not line.joined:
             self._coordinator.rename(line, ParticipantID(event.identity))
             event = replace(event, participant=line.participant)

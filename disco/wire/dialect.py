@@ -56,6 +56,10 @@ class Dialect(Protocol):
         """Whether the server sends the global model when a round closes, or waits to be asked."""
 
     @property
+    def IN_PLACE(self) -> bool:
+        """Whether weights are read where they lie. If not, decoding a large message is work for a worker thread."""
+
+    @property
     def FORM(self) -> Form:
         """What to assume of a client that has not shown its habits yet."""
 

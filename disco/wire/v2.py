@@ -28,6 +28,7 @@ from disco.wire.v2_words import Code
 
 NAME: Final = "v2"
 PUSHES: Final = False
+IN_PLACE = False
 FORM: Final = Form(WeightsForm.INTEGERS)
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────

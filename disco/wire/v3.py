@@ -21,6 +21,7 @@ from disco.wire.tensors import read_weights, write_weights
 
 NAME: Final = "v3"
 PUSHES: Final = True
+IN_PLACE = True
 FORM: Final = Form(WeightsForm.PACKED)
 
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────────────────

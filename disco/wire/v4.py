@@ -34,6 +34,7 @@ from disco.wire.tensors import read_weights, write_weights
 
 NAME: Final = "v4"
 PUSHES: Final = True
+IN_PLACE = True
 FORM: Final = Form(WeightsForm.PACKED)
 
 #: The extension by which a participant asks to be told what became of its contributions.
