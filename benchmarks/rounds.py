@@ -24,7 +24,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,10 +72,9 @@ class Participant:
         self._client.socket.sendall(frame(msgpack.packb({"type": "ClientConnected"})))
         self.wait_for(b"NewFederatedNodeInfo")
 
-    def contribute(self, message: bytes) -> None:
-        """Send one frame and wait until the round's result has arrived whole."""
+    def send(self, message: bytes) -> None:
+        """Send one frame."""
         self._client.socket.sendall(message)
-        self.wait_for(b"ReceiveServerPayload")
 
     def wait_for(self, kind: bytes) -> None:
         """Receive messages up to and including the first of a type."""
@@ -186,13 +185,16 @@ def forget_peak(process: int | None) -> None:
         Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
-def together(people: Sequence[Participant], message: bytes) -> float:
-    """Let everybody contribute at once; returns the seconds until the last has its result."""
+def together(people: Sequence[Participant], message: bytes, *, staggered: bool = False) -> float:
+    """Let everybody contribute, at once or one after the other; returns the seconds until the last has its result."""
     barrier = threading.Barrier(len(people) + 1)
+    turn = threading.Lock()
 
     def contribute(person: Participant) -> None:
         barrier.wait()
-        person.contribute(message)
+        with turn if staggered else nullcontext():
+            person.send(message)
+        person.wait_for(b"ReceiveServerPayload")
 
     with ThreadPoolExecutor(len(people)) as pool:
         futures = [pool.submit(contribute, person) for person in people]
@@ -203,7 +205,9 @@ def together(people: Sequence[Participant], message: bytes) -> float:
         return time.perf_counter() - start
 
 
-def measure(server: Server, task: str, participants: int, parameters: int, rounds: int) -> Result:
+def measure(
+    server: Server, task: str, participants: int, parameters: int, rounds: int, *, staggered: bool = False
+) -> Result:
     """Run rounds of one cell; the first warms up and is not counted."""
     people = [Participant(server, task) for _ in range(participants)]
     forget_peak(server.process)
@@ -211,7 +215,7 @@ def measure(server: Server, task: str, participants: int, parameters: int, round
     seconds = []
     for number in range(rounds + 1):
         message = update_frame(parameters, number)
-        seconds.append(together(people, message))
+        seconds.append(together(people, message, staggered=staggered))
     peak = memory(server.process, "VmHWM")
     for person in people:
         person.close()
@@ -228,7 +232,9 @@ def rounds_for(parameters: int, participants: int) -> int:
     return max(3, min(50, int(2e8 / (parameters * participants))))
 
 
-def run(cells: Sequence[tuple[int, int]], against: Sequence[str], url: str | None) -> list[Result]:
+def run(
+    cells: Sequence[tuple[int, int]], against: Sequence[str], url: str | None, *, staggered: bool = False
+) -> list[Result]:
     """Measure every cell on every server, printing each result as it comes."""
     results: list[Result] = []
 
@@ -236,7 +242,8 @@ def run(cells: Sequence[tuple[int, int]], against: Sequence[str], url: str | Non
         task = f"bench_{participants}_{parameters}_{time.time_ns()}"
         if server.name != "node":
             post_task(server.port, task, participants, parameters)
-        result = measure(server, task, participants, parameters, rounds_for(parameters, participants))
+        count = rounds_for(parameters, participants)
+        result = measure(server, task, participants, parameters, count, staggered=staggered)
         results.append(result)
         print(line(result), flush=True)
 
@@ -274,6 +281,7 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, nargs="*", help="default: 10000 1000000 10000000")
     parser.add_argument("--against", nargs="*", default=[], choices=["node"], help="measure these beside it")
     parser.add_argument("--url", help="measure a server on this machine that runs already")
+    parser.add_argument("--staggered", action="store_true", help="participants send one after the other")
     parser.add_argument("--json", type=Path, help="write the results to a file")
     options = parser.parse_args()
     cells = [
@@ -281,7 +289,7 @@ def main() -> None:
         for p in options.parameters or sorted({p for _, p in CELLS})
         for k in options.participants or sorted({k for k, _ in CELLS})
     ]
-    results = run(cells, options.against, options.url)
+    results = run(cells, options.against, options.url, staggered=options.staggered)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     if not all(math.isfinite(result.median_seconds) for result in results):
