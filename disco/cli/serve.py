@@ -16,7 +16,7 @@ from rich.table import Table
 from disco.app import Disco
 from disco.cli.hosting import running
 from disco.errors import DiscoError
-from disco.settings import LOG_LEVELS, Settings
+from disco.settings import LOG_LEVELS, MIB, Settings
 from disco.storage.catalogue import TaskProvider, import_provider
 
 log = logging.getLogger("disco")
@@ -84,6 +84,8 @@ def announce(app: Disco, url: str) -> None:
     console.print(table)
     for name, problem in app.broken:
         console.print(f"[red]not served[/red]  {name}: {problem}", soft_wrap=True)
+    in_flight = app.settings.limits.bytes_in_flight / MIB
     console.print(f"\ndata     {app.settings.data_dir.resolve()}", soft_wrap=True)
+    console.print(f"memory   at most {in_flight:,.0f} MiB of updates in flight (limits.bytes_in_flight)")
     console.print(f"address  {url}/", soft_wrap=True)
     sys.stdout.flush()
