@@ -1,0 +1,89 @@
+"""What a participant asks of a server over HTTP: what the task is, and its model before the first round."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import trio
+
+from disco.core.model import Model
+from disco.core.weights import Weights
+from disco.errors import ConnectionLost, InvalidTask, Refused
+from disco.participant.address import Address
+
+#: HTTP statuses below 500 after which trying again helps.
+PASSING_STATUSES = frozenset({408, 425, 429})
+#: Seconds that a model may take between two of its bytes, on top of those for any answer.
+MODEL_SECONDS = 60.0
+
+#: WebSockets go straight to the server; so does this, whatever proxy the environment names.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+async def fetch_task(address: Address, task: str, timeout: float) -> dict[str, Any]:
+    """Return a task's JSON document.
+
+    Raises:
+        ConnectionLost: the server cannot be reached within `timeout` seconds, or cannot answer now.
+        Refused: it has no such task, in its own words, or is no Disco server.
+    """
+    url = address.http(f"tasks/{quote(task, safe='')}")
+    body, _ = await _get(url, timeout)
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise Refused(f"{url} did not answer with JSON; is a Disco server there?") from error
+    if not isinstance(document, dict):
+        raise Refused(f"{url} did not answer with a task; is a Disco server there?")
+    return document
+
+
+async def fetch_model(address: Address, task: str, timeout: float) -> tuple[int, Weights]:
+    """Return the model that a task serves, and its round.
+
+    Raises:
+        ConnectionLost: the server cannot be reached, or cannot answer now.
+        Refused: it has no such task, or what it serves is no model.
+    """
+    url = address.http(f"tasks/{quote(task, safe='')}/model.json?format=msgpack")
+    body, headers = await _get(url, timeout + MODEL_SECONDS)
+    try:
+        model = await trio.to_thread.run_sync(Model.from_msgpack, body)
+        return int(headers.get("X-Disco-Round", "0")), model.weights
+    except (InvalidTask, ValueError) as error:
+        raise Refused(f"{url} is no model: {error}") from error
+
+
+def sentence(body: bytes) -> str:
+    """Return the sentence in an error's body, ``{error: sentence}``; empty if there is none."""
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+async def _get(url: str, timeout: float) -> tuple[bytes, http.client.HTTPMessage]:
+    """Fetch a document in a thread, which is left behind when the caller is cancelled; it ends by itself."""
+    return await trio.to_thread.run_sync(partial(_get_blocking, url, timeout), abandon_on_cancel=True)
+
+
+def _get_blocking(url: str, timeout: float) -> tuple[bytes, http.client.HTTPMessage]:
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    try:
+        with _OPENER.open(request, timeout=timeout) as answer:
+            return answer.read(), answer.headers
+    except urllib.error.HTTPError as error:
+        with error:
+            reason = sentence(error.read()) or f"{url} answered {error.code} {error.reason}"
+        if error.code >= 500 or error.code in PASSING_STATUSES:
+            raise ConnectionLost(reason) from None
+        raise Refused(reason) from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", None) or error)
+        raise ConnectionLost(f"no server answers at {url}: {reason}") from error
