@@ -1,9 +1,10 @@
 """How fast bytes move: Disco's WebSocket layer, stock hypercorn, Node's `ws`, and plain TCP into Trio, side by side.
 
-    python -m benchmarks.transport [--quick] [--out results.json]
+    python -m benchmarks.transport [--repeats 3] [--only up] [--out results.json]
 
-Every cell is measured for one server after the other, several times over, so that a noisy minute does not hit one of them
-alone; the median is printed, and its ratio to Node's. The load generator is a process of its own (`benchmarks.load`).
+Every cell is measured for one server after the other, several times over, so that a noisy minute does not hit one of
+them alone; the median is printed, and how many times better than each of the others Disco is. The load generator is a
+process of its own (`benchmarks.load`).
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def measure(cell: Cell, server: Server) -> dict[str, float]:
     return result
 
 
-def measure_all(cells: Sequence[Cell], servers: Sequence[Server], repeats: int) -> dict[str, dict[str, float]]:
+def measure_all(
+    cells: Sequence[Cell], servers: Sequence[Server], repeats: int
+) -> dict[str, dict[str, float]]:
     """Return the median of each cell for each server; loads that differ only in what is read off run once."""
     runs: dict[tuple[object, ...], list[dict[str, float]]] = {}
     medians: dict[str, dict[str, float]] = {}
@@ -154,7 +157,9 @@ def machine() -> dict[str, object]:
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.transport", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.transport", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="cells whose name begins so")
     parser.add_argument("--servers", default="disco,stock,node,tcp")

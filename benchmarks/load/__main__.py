@@ -93,7 +93,9 @@ def trips(options: argparse.Namespace) -> dict[str, Any]:
     clients = [connect(options, "/echo", b"e") for _ in range(options.connections)]
     message = clients[0].wrap(os.urandom(options.size))
     whole = options.size if options.tcp else reply_bytes(options.size)
-    missing, sent_at, durations = {}, {}, []
+    missing: dict[Any, int] = {}
+    sent_at: dict[Any, float] = {}
+    durations: list[float] = []
     buffer = memoryview(bytearray(whole))
     for client in clients:
         selector.register(client.socket, selectors.EVENT_READ)
@@ -121,7 +123,9 @@ def trips(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, run one load, print its result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description="one load generator process")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load", description="one load generator process"
+    )
     parser.add_argument("load", choices=("up", "down", "trips"))
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", type=int, required=True, help="bytes of a message")

@@ -33,12 +33,13 @@ SERIES = "0.18."
 
 #: What is used of hypercorn beyond what it documents, with the parameters it must have where that matters.
 NAMES: dict[str, tuple[str, ...] | None] = {
-    "protocol.h11:WSStream": (
+    "protocol.h11:WSStream": None,
+    "protocol.h11:H11WSConnection": ("h11_connection",),
+    "protocol.h11:H11Protocol.stream_send": ("self", "event"),
+    "protocol.ws_stream:WSStream": (
         *("app", "config", "context", "task_group", "ssl", "client", "server", "send"),
         "stream_id",
     ),
-    "protocol.h11:H11WSConnection": ("h11_connection",),
-    "protocol.h11:H11Protocol.stream_send": ("self", "event"),
     "protocol.ws_stream:WSStream.handle": ("self", "event"),
     "protocol.ws_stream:WSStream.app_send": ("self", "message"),
     "protocol.ws_stream:Handshake.accept": ("self", "subprotocol", "additional_headers"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from disco.web.hypercorn_stream import EXTENSION
+from disco.web.hypercorn_seam import EXTENSION
 
 #: The suite's largest message, 16 MiB, and room for more.
 LIMIT_BYTES = 64 * 1024 * 1024

@@ -25,8 +25,8 @@ from tests.autobahn.echo import echo
 CACHE = Path(__file__).parents[2] / ".autobahn"
 REQUIREMENT = "autobahntestsuite==25.10.1"
 
-#: Framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, limits and auto-fragmentation. Of 9, how fast it is
-#: under load, only the large messages; 12 and 13 are about compression, which is declined.
+#: Framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, and auto-fragmentation. Of 9, speed under load,
+#: only the large messages; 12 and 13 are about compression, which is declined.
 CASES = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.1.*", "9.2.*", "10.*")
 
 #: What counts as passed. Some cases only record what a server does with what the RFC leaves open.

@@ -58,7 +58,7 @@ class Script:
 
 def connect(wire: Wire, session: Script, **limits: Any) -> tuple[Connection, Coordinator[Script]]:
     coordinator = Coordinator[Script](TaskID("t"), lambda _: session, None, Metrics(), lambda _: "all")
-    connection = Connection(wire, coordinator, Scheme.FEDERATED, Limits(**limits), Metrics())
+    connection = Connection(wire, coordinator, Scheme.FEDERATED, Limits(**limits))
     return connection, coordinator
 
 
@@ -101,7 +101,7 @@ async def test_a_participant_has_left_only_when_its_last_connection_is_gone(nurs
     session = Script()
     first, second = Wire(), Wire()
     one, coordinator = connect(first, session)
-    two = Connection(second, coordinator, Scheme.FEDERATED, Limits(), Metrics())
+    two = Connection(second, coordinator, Scheme.FEDERATED, Limits())
     nursery.start_soon(coordinator.run)
     nursery.start_soon(one.serve, ME, DIALECTS["v4"])
     nursery.start_soon(two.serve, ME, DIALECTS["v4"])
@@ -121,7 +121,7 @@ async def test_nothing_is_sent_to_a_pushed_client_before_it_has_said_hello(nurse
     wire, session = Wire(), Script(Send((ME, ParticipantID("early")), Enough(2)))
     connection, coordinator = connect(wire, session)
     early = Wire()
-    other = Connection(early, coordinator, Scheme.FEDERATED, Limits(), Metrics())
+    other = Connection(early, coordinator, Scheme.FEDERATED, Limits())
     nursery.start_soon(coordinator.run)
     nursery.start_soon(other.serve, ParticipantID("early"), DIALECTS["v4"])
     nursery.start_soon(connection.serve, ME, DIALECTS["v4"])
@@ -136,7 +136,7 @@ async def test_nothing_is_sent_to_a_pushed_client_before_it_has_said_hello(nurse
 async def test_messages_over_the_rate_cost_the_connection_with_the_limit_named() -> None:
     wire = Wire()
     _, coordinator = connect(wire, Script())
-    connection = Connection(wire, coordinator, Scheme.FEDERATED, Limits(), Metrics(), allow=lambda now: False)
+    connection = Connection(wire, coordinator, Scheme.FEDERATED, Limits(), allow=lambda now: False)
     wire.put.send_nowait(HELLO)
     await connection.serve(ME, DIALECTS["v4"])
     assert wire.closed is not None

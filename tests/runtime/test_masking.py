@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from disco.runtime.masking import SMALL_BYTES, unmask, unmasked
 from tests.runtime.client_frames import masked
