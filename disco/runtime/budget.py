@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
+
+from disco.runtime.lane import STALL_SECONDS, Lane
 
 
 @dataclass(slots=True, eq=False)
@@ -76,20 +79,34 @@ class Budget:
 
 
 class Reservation:
-    """One connection's part of a budget."""
+    """One connection's part of a budget, and its place in its task's lane. A `Gate` for its large payloads."""
 
-    __slots__ = ("_budget", "held_bytes")
+    __slots__ = ("_budget", "_lane", "held_bytes", "stall_seconds")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, lane: Lane) -> None:
         """Begin with nothing held."""
         self._budget = budget
+        self._lane = lane
         self.held_bytes = 0
+        self.stall_seconds = inf
 
-    async def take(self, size: int) -> None:
+    async def admit(self, size: int) -> None:
         """Wait until so many more bytes may be received. Cancelled, it has taken nothing."""
-        await self._budget._take(self, size)
+        await self._lane.enter(self)
+        self.stall_seconds = STALL_SECONDS
+        try:
+            await self._budget._take(self, size)
+        except BaseException:
+            self.stalled()
+            raise
+
+    def stalled(self) -> None:
+        """Leave the lane: the sender is slow."""
+        self.stall_seconds = inf
+        self._lane.leave(self)
 
     def release(self) -> None:
         """Give everything back: the message has been handled, or will never be."""
+        self.stalled()
         if self.held_bytes:
             self._budget._give_back(self)

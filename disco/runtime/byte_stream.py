@@ -20,6 +20,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import trio
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+Room = TypeVar("Room")
 Result = TypeVar("Result")
 
 #: Received at once, where it is not known yet what the bytes are.
@@ -28,6 +29,8 @@ READ_BYTES = 256 * 1024
 YIELD_BYTES = 1024 * 1024
 #: What one call counts for at least.
 CALL_BYTES = 16 * 1024
+#: After so much at once, more is likely to be there already; after less, waiting for the socket comes first.
+FLOWING_BYTES = 32 * 1024
 #: Sent joined below this size: one TLS record instead of several.
 JOINED_BYTES = 16 * 1024
 #: Close with RST: what is still queued is dropped, and nothing lingers.
@@ -80,46 +83,57 @@ def over(stream: trio.abc.Stream) -> ByteStream:
 class SocketBytes:
     """A plain TCP connection."""
 
-    __slots__ = ("_received", "_sent", "_socket", "_stream")
+    __slots__ = ("_flowing", "_received", "_sent", "_socket", "_stream")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._socket = stream.socket
         self._received = self._sent = 0  # since the last yield
+        self._flowing = False  # so much came that more is likely to be there
 
     async def read(self, patience: float = inf) -> bytes:
         """See `ByteStream.read`."""
-        self._received = YIELD_BYTES
-        return await self._receive(lambda descriptor: os.read(descriptor, READ_BYTES), len, patience)
+        if self._flowing:
+            self._received = YIELD_BYTES
+        data = await self._receive(_read, READ_BYTES, patience)
+        await self._count(len(data))
+        return data
 
     async def read_into(self, target: memoryview, patience: float = inf) -> int:
         """See `ByteStream.read_into`."""
-        return await self._receive(lambda descriptor: os.readv(descriptor, (target,)), int, patience)
+        count = await self._receive(_read_into, target, patience)
+        await self._count(count)
+        return count
 
-    async def _receive(
-        self, call: Callable[[int], Result], size: Callable[[Result], int], patience: float
-    ) -> Result:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        waited = False
+    async def _receive(self, call: Callable[[int, Room], Result], room: Room, patience: float) -> Result:
+        """Wait until something is there and call `call`."""
+        if self._flowing:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await self._wait(patience)
         while True:
             try:
-                received = call(self._descriptor())
-                break
+                return call(self._descriptor(), room)
             except BlockingIOError:
-                waited = True
+                await self._wait(patience)
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            if patience == inf:
+
+    async def _wait(self, patience: float) -> None:
+        self._received = 0
+        if patience == inf:
+            await trio.lowlevel.wait_readable(self._socket)
+        else:
+            with trio.fail_after(patience):
                 await trio.lowlevel.wait_readable(self._socket)
-            else:
-                with trio.fail_after(patience):
-                    await trio.lowlevel.wait_readable(self._socket)
-        self._received = 0 if waited else self._received + max(size(received), CALL_BYTES)
+
+    async def _count(self, size: int) -> None:
+        """Yield when it is time; shielded, for a cancellation here would lose what was received."""
+        self._flowing = size >= FLOWING_BYTES
+        self._received += max(size, CALL_BYTES)
         if self._received >= YIELD_BYTES:
             self._received = 0
-            # Shielded: a cancellation here would lose what was received.
             await trio.lowlevel.cancel_shielded_checkpoint()
-        return received
 
     async def write(self, *parts: Buffer) -> None:
         """See `ByteStream.write`."""
@@ -161,6 +175,14 @@ class SocketBytes:
         with suppress(OSError):  # closed already
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         await trio.aclose_forcefully(self._stream)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    return os.read(descriptor, size)
+
+
+def _read_into(descriptor: int, target: memoryview) -> int:
+    return os.readv(descriptor, (target,))
 
 
 class StreamBytes:

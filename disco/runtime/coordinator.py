@@ -37,6 +37,7 @@ from disco.core.events import (
     Welcome,
 )
 from disco.metrics import Metrics
+from disco.runtime.lane import Lane
 from disco.runtime.outbox import Outbox
 from disco.wire.dialect import Dialect, Form
 
@@ -129,6 +130,7 @@ class Coordinator(Generic[SessionT]):
         self._performer = performer
         self.metrics = metrics
         self._group_of = group_of
+        self.lane = Lane()
         self._lines: dict[ParticipantID, list[Line]] = {}
         self.sessions: dict[str, SessionT] = {}
         self._inbox_in, self._inbox_out = trio.open_memory_channel[_Letter](math.inf)

@@ -14,10 +14,10 @@ dropped. *Over*: the connection is closed, `receive` returns None and `send` doe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from typing import Protocol
 
 import trio
 
@@ -52,8 +52,18 @@ class Patience:
     close: float = 5.0
 
 
-#: Called with the number of bytes of a large payload before they are received; returns when there is room for them.
-Admission = Callable[[int], Awaitable[None]]
+class Gate(Protocol):
+    """Decides when large payloads are received."""
+
+    async def admit(self, size: int) -> None:
+        """Wait until so many bytes more of a payload may be received."""
+
+    @property
+    def stall_seconds(self) -> float:
+        """After how many seconds without a byte of an admitted payload to call `stalled`; inf for never."""
+
+    def stalled(self) -> None:
+        """Learn that the client makes the server wait in the midst of an admitted payload."""
 
 
 class FastWebSocket:
@@ -64,7 +74,7 @@ class FastWebSocket:
         limit_bytes: of one message that is received.
         rest: what was received behind the client's upgrade request.
         patience: with the client.
-        admit: asked before the rest of a payload of `DIRECT_BYTES` or more is received.
+        gate: asked before the rest of a payload of `DIRECT_BYTES` or more is received.
     """
 
     def __init__(
@@ -74,14 +84,14 @@ class FastWebSocket:
         *,
         rest: bytes = b"",
         patience: Patience | None = None,
-        admit: Admission | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._stream = stream
         self._reader = FrameReader(limit_bytes)
         self._reader.feed(rest)
         self._patience = patience or Patience()
         self._writer = FrameWriter(stream, self._patience.control)
-        self._admit = admit
+        self._gate = gate
         self._admitted = False  # the current payload was
         self._pinged = False  # and nothing came since
         self._since = inf  # Trio's clock when the current message was first waited for; inf between messages
@@ -202,15 +212,28 @@ class FastWebSocket:
             self._reader.feed(data)
             count = len(data)
         else:
-            if self._admit is not None and not self._admitted:
-                await self._admit(missing)
-                self._admitted = True
-            count = await self._stream.read_into(target, self._seconds_left())
+            count = await self._receive_large(target, missing)
             self._reader.filled(count)
         if self._admitted:
             self._admitted = self._reader.missing > 0
         self._pinged = False
         return count > 0
+
+    async def _receive_large(self, target: memoryview, missing: int) -> int:
+        """Receive a part of a large payload once the gate has admitted it."""
+        gate = self._gate
+        if gate is None:
+            return await self._stream.read_into(target, self._seconds_left())
+        if not self._admitted:
+            await gate.admit(missing)
+            self._admitted = True
+        patience = self._seconds_left()
+        if gate.stall_seconds < patience:
+            try:
+                return await self._stream.read_into(target, gate.stall_seconds)
+            except trio.TooSlowError:
+                gate.stalled()
+        return await self._stream.read_into(target, patience)
 
     def _seconds_left(self) -> float:
         """Return how long to wait for more bytes."""

@@ -19,7 +19,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGISendEvent, ResponseSummary
 
 from disco.runtime import byte_stream
-from disco.runtime.fast_websocket import Admission, FastWebSocket, Patience
+from disco.runtime.fast_websocket import FastWebSocket, Gate, Patience
 from disco.web.hypercorn_seam import EXTENSION
 
 
@@ -36,7 +36,7 @@ class Upgrade:
         *,
         limit_bytes: int | None = None,
         patience: Patience | None = None,
-        admit: Admission | None = None,
+        gate: Gate | None = None,
     ) -> FastWebSocket:
         """Accept the WebSocket and take the connection over; from then on ASGI messages have no effect.
 
@@ -47,7 +47,7 @@ class Upgrade:
             headers: more of them for the answer; names in lower case.
             limit_bytes: of one message that is received; hypercorn's ``websocket_max_message_size`` if None.
             patience: with the client; hypercorn's ``websocket_ping_interval``, and no end to it, if None.
-            admit: see `FastWebSocket`.
+            gate: see `FastWebSocket`.
 
         Raises:
             RuntimeError: the request has been answered before.
@@ -59,7 +59,7 @@ class Upgrade:
             config.websocket_max_message_size if limit_bytes is None else limit_bytes,
             rest=rest,
             patience=patience or Patience(ping=config.websocket_ping_interval or inf),
-            admit=admit,
+            gate=gate,
         )
         return self.stream.websocket
 

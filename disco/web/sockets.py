@@ -200,13 +200,13 @@ class WebsocketEdge:
             return
         limits = lobby.settings.limits
         size = limits.message_bytes if address.scheme is Scheme.FEDERATED else limits.signal_bytes
-        reservation = Reservation(lobby.budget)
+        reservation = Reservation(lobby.budget, coordinator.lane)
         # Where the server offers it, Disco's own transport; plain ASGI elsewhere, which is only slower.
         upgrade: Any = cast("dict[str, Any]", self._scope.get("extensions") or {}).get(EXTENSION)
         transport: Transport
         if upgrade is not None:
             patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
-            transport = await upgrade.accept(limit_bytes=size, patience=patience, admit=reservation.take)
+            transport = await upgrade.accept(limit_bytes=size, patience=patience, gate=reservation)
         else:
             await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
             transport = AsgiTransport(receive, send, size)

@@ -7,18 +7,19 @@ import trio
 import trio.testing
 
 from disco.runtime.budget import Budget, Reservation
+from disco.runtime.lane import STALL_SECONDS, Lane
 
 
 class Taker:
     """Takes room in a task of its own; tells whether it has been let in."""
 
     def __init__(self, budget: Budget) -> None:
-        self.reservation = Reservation(budget)
+        self.reservation = Reservation(budget, Lane(100))
         self.let_in = 0
 
     async def take(self, *sizes: int) -> None:
         for size in sizes:
-            await self.reservation.take(size)
+            await self.reservation.admit(size)
             self.let_in += 1
 
 
@@ -75,18 +76,18 @@ async def test_fragments_of_two_messages_do_not_wait_for_each_other(nursery: tri
 async def test_a_cancelled_wait_takes_nothing_and_lets_the_next_in(nursery: trio.Nursery) -> None:
     budget = Budget(100)
     await start(nursery, budget, 60)
-    impatient = Reservation(budget)
+    impatient = Reservation(budget, Lane(100))
     with trio.move_on_after(0):
-        await impatient.take(60)
+        await impatient.admit(60)
     assert (impatient.held_bytes, budget.waiting) == (0, 0)
     assert (await start(nursery, budget, 40)).let_in == 1
 
 
 async def test_what_is_given_back_is_free_again() -> None:
     budget = Budget(100)
-    reservation = Reservation(budget)
+    reservation = Reservation(budget, Lane(100))
     for _ in range(10):
-        await reservation.take(100)
+        await reservation.admit(100)
         reservation.release()
     reservation.release()
     assert budget.taken_bytes == 0
@@ -97,9 +98,9 @@ async def test_many_takers_never_exceed_the_budget(clients: int, nursery: trio.N
     budget = Budget(100)
 
     async def work() -> None:
-        reservation = Reservation(budget)
+        reservation = Reservation(budget, Lane(100))
         for _ in range(20):
-            await reservation.take(40)
+            await reservation.admit(40)
             await trio.lowlevel.checkpoint()
             reservation.release()
 
@@ -108,3 +109,29 @@ async def test_many_takers_never_exceed_the_budget(clients: int, nursery: trio.N
             workers.start_soon(work)
     assert budget.peak_bytes == 80
     assert budget.taken_bytes == 0
+
+
+async def test_a_lane_lets_in_a_few_and_the_next_when_one_has_been_handled(nursery: trio.Nursery) -> None:
+    budget, lane = Budget(1000), Lane(2)
+    inside = [Reservation(budget, lane) for _ in range(3)]
+    for reservation in inside:
+        nursery.start_soon(reservation.admit, 10)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [reservation.held_bytes for reservation in inside] == [10, 10, 0]
+    inside[0].release()
+    await trio.testing.wait_all_tasks_blocked()
+    assert [reservation.held_bytes for reservation in inside] == [0, 10, 10]
+
+
+async def test_a_slow_sender_leaves_the_lane_and_keeps_its_bytes(nursery: trio.Nursery) -> None:
+    budget, lane = Budget(1000), Lane(1)
+    slow, fast = Reservation(budget, lane), Reservation(budget, lane)
+    await slow.admit(10)
+    assert slow.stall_seconds == STALL_SECONDS
+    nursery.start_soon(fast.admit, 10)
+    await trio.testing.wait_all_tasks_blocked()
+    slow.stalled()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (slow.held_bytes, fast.held_bytes) == (10, 10)
+    slow.release()
+    assert budget.taken_bytes == 10

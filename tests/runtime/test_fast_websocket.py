@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import inf
 
 import pytest
 import trio
@@ -326,36 +327,66 @@ async def test_the_time_between_messages_is_nobodys_business(autojump_clock: Moc
             await client.send(frame(CONTINUATION, b"y"))
 
 
+class Door:
+    """A gate that opens when told, and notes what it was asked."""
+
+    def __init__(self, stall_seconds: float = inf, error: Exception | None = None) -> None:
+        self.stall_seconds = stall_seconds
+        self.error = error
+        self.asked: list[int] = []
+        self.stalls = 0
+        self.open = trio.Event()
+
+    async def admit(self, size: int) -> None:
+        self.asked.append(size)
+        if self.error is not None:
+            raise self.error
+        await self.open.wait()
+
+    def stalled(self) -> None:
+        self.stalls += 1
+        self.stall_seconds = inf
+
+
 async def test_large_payloads_are_received_once_they_are_admitted() -> None:
-    asked: list[int] = []
-    room = trio.Event()
-
-    async def admit(size: int) -> None:
-        asked.append(size)
-        await room.wait()
-
-    websocket, client = in_memory(admit=admit)
+    door = Door()
+    websocket, client = in_memory(gate=door)
     async with trio.open_nursery() as nursery:
         await client.send(frame(BINARY, b"small"))
         assert await websocket.receive() == b"small"
-        assert asked == []
+        assert door.asked == []
         await client.send(header(BINARY, len(LARGE)) + KEY)
         nursery.start_soon(websocket.receive)
         await wait_all_tasks_blocked()
-        room.set()
+        door.open.set()
         await wait_all_tasks_blocked()
         await client.send(masked(LARGE)[:100_000])
         await wait_all_tasks_blocked()
         await client.send(masked(LARGE)[100_000:])
-    assert asked == [len(LARGE)]
+    assert door.asked == [len(LARGE)]
 
 
 async def test_a_payload_that_is_not_admitted_is_refused() -> None:
-    async def admit(size: int) -> None:
-        raise LimitExceeded("there is no room")
-
-    websocket, client = in_memory(admit=admit)
+    websocket, client = in_memory(gate=Door(error=LimitExceeded("there is no room")))
     await client.send(header(BINARY, DIRECT_BYTES) + KEY)
     with pytest.raises(LimitExceeded, match="no room"):
         await websocket.receive()
     assert await closing(client) == (1009, "there is no room")
+
+
+async def test_the_gate_hears_once_of_a_sender_that_pauses_in_a_large_payload(
+    autojump_clock: MockClock,
+) -> None:
+    door = Door(stall_seconds=1.0)
+    door.open.set()
+    websocket, client = in_memory(gate=door)
+    async with trio.open_nursery() as nursery:
+        await client.send(header(BINARY, len(LARGE)) + KEY)
+        nursery.start_soon(websocket.receive)
+        await trio.sleep(0.5)
+        assert door.stalls == 0
+        await trio.sleep(5)
+        await client.send(masked(LARGE)[:100_000])
+        await trio.sleep(5)
+        await client.send(masked(LARGE)[100_000:])
+    assert door.stalls == 1
