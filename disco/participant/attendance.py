@@ -25,7 +25,7 @@ from disco.core.events import (
 from disco.errors import ConnectionLost, DiscoError, Refused
 from disco.participant.address import Address
 from disco.participant.connection import Connection, Deadlines, open_connection
-from disco.participant.http import MODEL_SECONDS, fetch_model
+from disco.participant.http import MODEL_SECONDS, fetch_weights
 from disco.participant.retries import Retries
 from disco.participant.scope import background
 from disco.participant.standing import News, NewsKind, Outstanding, Standing
@@ -152,7 +152,7 @@ class Attendance:
                 await self._ask(connection, ModelRequested(me), GlobalModel)
             if self._standing.lacks_model:
                 self._standing.adopt(
-                    *await fetch_model(self._place.address, self._place.task, self._place.deadlines.answer)
+                    *await fetch_weights(self._place.address, self._place.task, self._place.deadlines.answer)
                 )
         if patience.cancelled_caught:
             raise ConnectionLost(f"{self._place.address} did not answer hello")

@@ -44,7 +44,13 @@ async def fetch_task(address: Address, task: str, timeout: float) -> dict[str, A
     return document
 
 
-async def fetch_model(address: Address, task: str, timeout: float) -> tuple[int, Weights]:
+async def fetch_weights(address: Address, task: str, timeout: float) -> tuple[int, Weights]:
+    """Return the weights that a task serves, and their round; see `fetch_model`."""
+    round_, model = await fetch_model(address, task, timeout)
+    return round_, model.weights
+
+
+async def fetch_model(address: Address, task: str, timeout: float) -> tuple[int, Model]:
     """Return the model that a task serves, and its round.
 
     Raises:
@@ -55,7 +61,7 @@ async def fetch_model(address: Address, task: str, timeout: float) -> tuple[int,
     body, headers = await _get(url, timeout + MODEL_SECONDS)
     try:
         model = await trio.to_thread.run_sync(Model.from_msgpack, body)
-        return int(headers.get("X-Disco-Round", "0")), model.weights
+        return int(headers.get("X-Disco-Round", "0")), model
     except (InvalidTask, ValueError) as error:
         raise Refused(f"{url} is no model: {error}") from error
 

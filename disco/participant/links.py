@@ -55,7 +55,6 @@ class Links:
         self._secure = secure
         self._send_signal = send_signal
         self._links: dict[ParticipantID, DataChannel] = {}
-        self._group: tuple[ParticipantID, ...] = ()
         self._fresh: set[ParticipantID] = set()
 
     def sort(self, peers: Iterable[ParticipantID]) -> tuple[ParticipantID, ...]:
@@ -70,15 +69,9 @@ class Links:
     def prepare(self, peers: Iterable[ParticipantID]) -> None:
         """See to it that there is a channel to each peer of a round, open or about to be."""
         self._links = {peer: link for peer, link in self._links.items() if not link.closed.is_set()}
-        self._group = tuple(peers)
-        for peer in self._group:
+        for peer in peers:
             if peer not in self._links:
                 self._begin(peer)
-
-    def renew(self) -> None:
-        """Begin again with those of the round to whom no channel is open yet."""
-        self.drop(peer for peer in self._group if peer in self._links and not self._links[peer].is_open)
-        self.prepare(self._group)
 
     def _begin(self, peer: ParticipantID) -> DataChannel:
         """Begin a channel. The peer with the larger ID makes the offer."""

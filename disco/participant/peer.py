@@ -168,13 +168,14 @@ class Peer:
         peers = introduced.peers
         self.participants = self._links.sort((self.id, *peers))
         try:
-            if self._secure is not None and len(self.participants) < self._secure.smallest_round:
-                raise ProtocolViolation(
-                    f"secure aggregation protects nobody in a round of {len(self.participants)} peers; "
-                    f"it needs {self._secure.smallest_round}"
-                )
+            self._require_enough()
             with trio.move_on_after(self._exchange_seconds):
-                await self._connect(peers)
+                while not await self._connect(peers):
+                    self._links.drop(peers)
+                    introduced = await self._introduce()
+                    peers = introduced.peers
+                    self.participants = self._links.sort((self.id, *peers))
+                    self._require_enough()
                 return await self._share(introduced, own)
             missing = self._links.sort(self._links.awaited)
             raise PeersLost(
@@ -184,6 +185,18 @@ class Peer:
         except BaseException:
             self._links.drop(peers)
             raise
+
+    def _require_enough(self) -> None:
+        """Check the size of our round.
+
+        Raises:
+            ProtocolViolation: it is too small for secure aggregation.
+        """
+        if self._secure is not None and len(self.participants) < self._secure.smallest_round:
+            raise ProtocolViolation(
+                f"secure aggregation protects nobody in a round of {len(self.participants)} peers; "
+                f"it needs {self._secure.smallest_round}"
+            )
 
     async def _introduce(self) -> PeersForRound:
         """Say that we are ready, and wait for the list of peers."""
@@ -197,17 +210,19 @@ class Peer:
             f"no round was formed within {self._patience_seconds:g} s; others may not be ready"
         )
 
-    async def _connect(self, peers: Sequence[ParticipantID]) -> None:
+    async def _connect(self, peers: Sequence[ParticipantID]) -> bool:
+        """Connect to the peers of our round; tell whether to share now, or to begin again with another list."""
         if self._dialect.NAME != "v4":
             await self._links.opened(peers)
-            return
+            return True
         # The hub tells when all are connected, and when to try again.
-        while not isinstance(verdict := await self._verdict(peers), StartSharing):
-            if isinstance(verdict, DiscoError):
-                raise verdict
-            if isinstance(verdict, ConnectionsFailed):
-                lost = self._links.sort(self._links.awaited)
-                raise PeersLost(f"not all peers of the round could be connected: {', '.join(lost)}", lost)
+        verdict = await self._verdict(peers)
+        if isinstance(verdict, DiscoError):
+            raise verdict
+        if isinstance(verdict, ConnectionsFailed):
+            lost = self._links.sort(self._links.awaited)
+            raise PeersLost(f"not all peers of the round could be connected: {', '.join(lost)}", lost)
+        return isinstance(verdict, StartSharing)
 
     async def _verdict(self, peers: Sequence[ParticipantID]) -> Message | DiscoError:
         """Connect, tell the hub, and return what it says to that, or what went wrong before."""
@@ -225,8 +240,10 @@ class Peer:
             nursery.cancel_scope.cancel()
 
         async def report() -> None:
-            await self._links.opened(peers)
-            await self._hub.send(ConnectionsEstablished(self.id))
+            # Who left, or began again before we heard that we should, is the hub's to tell.
+            with suppress(PeersLost):
+                await self._links.opened(peers)
+                await self._hub.send(ConnectionsEstablished(self.id))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(attempt, report)
@@ -271,8 +288,6 @@ class Peer:
                 return True
             case PeersForRound(peers):
                 self._links.prepare(peers)
-            case RetryConnections():
-                self._links.renew()
         return False
 
 
