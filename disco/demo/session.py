@@ -72,16 +72,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One demonstration to run."""
+    """One demonstration to run.
+
+    Args:
+        seed: of how the data is cut, and of the order of the examples.
+        data_dir: where the server keeps its rounds, to go on from another time; None for a directory that is removed
+            afterwards.
+    """
 
     subject: Subject
     participants: int
     rounds: int
     seed: int
+    data_dir: Path | None = None
 
 
 async def demonstrate(plan: Plan, watch: Callable[[int, News], None]) -> Outcome:
-    """Run a demonstration on a free port and a data directory that is removed afterwards.
+    """Run a demonstration on a free port.
 
     Args:
         plan: what to run.
@@ -92,7 +99,7 @@ async def demonstrate(plan: Plan, watch: Callable[[int, News], None]) -> Outcome
     """
     courses = [Course() for _ in range(plan.participants)]
     with tempfile.TemporaryDirectory(prefix="disco-demo-") as folder:
-        settings = Settings(port=0, data_dir=Path(folder), log_level="warning")
+        settings = Settings(port=0, data_dir=plan.data_dir or Path(folder), log_level="warning")
         async with running(settings) as (_, url):
             with trio.move_on_after(PATIENCE) as patience:
                 await _run_members(plan, url, courses, watch)

@@ -171,8 +171,9 @@ class Attendance:
         """Take what the server says, and send what there is to send, until the connection ends."""
         async with background() as nursery:
             nursery.start_soon(self._speak, connection)
-            while True:
+            while not self._standing.forgotten:
                 self._take(await self._receive(connection))
+        raise ConnectionLost("the server has forgotten this participant")
 
     async def _speak(self, connection: Connection) -> None:
         """Send each contribution, once a connection, and ask about it where the server does not tell."""

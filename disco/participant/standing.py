@@ -122,6 +122,7 @@ class Standing:
         self.waiting = False
         self.behind = False
         self.lacks_model = True
+        self.forgotten = False
         self.outstanding: Outstanding | None = None
 
     # ── contributing ─────────────────────────────────────────────────────────────────────────────────────
@@ -149,9 +150,11 @@ class Standing:
         Args:
             blamed: the reason, if the server closed it because of what we sent.
         """
+        self.forgotten = False
         made = self.unresolved
         if made is None or not made.sent:
             return
+        made.discarded = ""
         if blamed is not None:
             made.outcome = blamed
         elif not self.habits.returns:
@@ -225,6 +228,9 @@ class Standing:
         elif self.habits.dialect.PUSHES and not self.habits.form.verdicts:
             # To a waiting v3 participant, the model of the round that it contributed to means a refusal.
             made.outcome = Refused(f"the server did not take the contribution to round {made.round}")
+        elif made.discarded:
+            # Neither late nor early, and a repeated one gets no model: the server does not know its sender.
+            self.forgotten = True
         return self._count(model.participants)
 
     def _judge(self, verdict: Verdict) -> None:

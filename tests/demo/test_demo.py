@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from disco.core.events import TaskID
 from disco.demo.session import Course, Outcome
 from disco.demo.subjects import SUBJECTS, cut
+from disco.storage.reader import open_reader
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,3 +80,13 @@ def test_a_demo_trains_on_real_data_in_processes_and_beats_the_best_alone(
     last = {each["together"][-1] for each in figures["participants"]}
     assert len(last) == 1, "everybody ends with the same model"
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_demo_goes_on_from_the_rounds_in_its_data_directory(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "disco", "demo", "breast_cancer", "--rounds", "2", "--json"]
+    command += ["--data-dir", str(tmp_path / "rounds"), "--png", str(tmp_path / "curves.png")]
+    for _ in range(2):
+        subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False)
+    with closing(open_reader(tmp_path / "rounds")) as reader:
+        assert reader.latest_round(TaskID("breast_cancer")).number == 4

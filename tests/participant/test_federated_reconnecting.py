@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from disco.core.events import Left, ParticipantID
 from disco.errors import ConnectionLost
 from disco.participant import News, NewsKind, Participant
 from tests.conftest import Server, ServerFactory
@@ -75,9 +76,9 @@ async def cable(server: Server) -> AsyncIterator[Cable]:
 
 
 @asynccontextmanager
-async def contributing(participant: Participant, value: float) -> AsyncIterator[list[np.ndarray]]:  # type: ignore[type-arg]
+async def contributing(participant: Participant, value: float) -> AsyncIterator[list[np.ndarray]]:
     """Have a participant contribute in the background; the block's end waits for its result, in the list."""
-    result: list[np.ndarray] = []  # type: ignore[type-arg]
+    result: list[np.ndarray] = []
 
     async def run() -> None:
         result.extend(await contribute(participant, value))
@@ -166,6 +167,15 @@ async def test_it_comes_back_under_its_own_name(server: Server, cable: Cable) ->
             assert session is not None
             assert list(session.contributors) == [identity]
             await contribute(two, 2.0)
+
+
+async def test_who_was_forgotten_by_the_server_says_hello_again(server: Server) -> None:
+    async with Participant(server.url, "tiny") as one, Participant(server.url, "tiny") as two:
+        session = server.app.directory.get("tiny").session
+        assert session is not None
+        session.handle(Left(ParticipantID(one.identity or "")), trio.current_time())
+        models = await exchange_together({one: 1.0, two: 4.0})
+    np.testing.assert_array_equal(models[0][0], filled(one, 2.5)[0])
 
 
 async def test_losing_and_finding_the_server_is_said(

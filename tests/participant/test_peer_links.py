@@ -133,13 +133,13 @@ def test_a_broken_channel_is_replaced_for_the_next_round(channels: FakeChannels)
     assert len(channels.made) == 2
 
 
-def test_trying_again_begins_anew_with_those_that_are_not_open(channels: FakeChannels) -> None:
+def test_who_was_dropped_gets_another_channel_though_the_old_one_was_open(channels: FakeChannels) -> None:
     subject = links(channels)
     subject.prepare((A, B))
     channels.made[0].open()
-    subject.renew()
-    assert not channels.made[0].closed.is_set()
-    assert channels.made[1].closed.is_set()
+    subject.drop((A, B))
+    subject.prepare((B,))
+    assert all(channel.closed.is_set() for channel in channels.made[:2])
     assert [channel.initiator for channel in channels.made] == [True, False, False]
 
 

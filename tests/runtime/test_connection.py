@@ -13,7 +13,8 @@ import trio.testing
 from disco.core.events import Effect, Enough, Event, Joined, Left, ParticipantID, Scheme, Send, TaskID
 from disco.metrics import Metrics
 from disco.runtime.connection import Connection
-from disco.runtime.coordinator import Coordinator
+from disco.runtime.coordinator import Coordinator, Line
+from disco.runtime.outbox import Outbox
 from disco.settings import Limits
 from disco.wire import DIALECTS
 
@@ -142,3 +143,20 @@ async def test_messages_over_the_rate_cost_the_connection_with_the_limit_named()
     assert wire.closed is not None
     assert wire.closed[0] == 1008
     assert "limits.signals_per_second" in wire.closed[1]
+
+
+async def test_who_joins_again_before_its_old_connection_is_gone_has_not_left(nursery: trio.Nursery) -> None:
+    session = Script()
+    _, coordinator = connect(Wire(), session)
+    dialect = DIALECTS["v4"]
+    old, new = (Line(ME, dialect, dialect.FORM, Outbox(8)) for _ in range(2))
+    for line in (old, new):
+        coordinator.attach(line)
+    old.joined = True
+    nursery.start_soon(coordinator.submit, Joined(ME), new)
+    await trio.testing.wait_all_tasks_blocked()
+    coordinator.detach(old)  # while the new one's hello still waits
+    nursery.start_soon(coordinator.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert session.heard == [Joined(ME)]
+    nursery.cancel_scope.cancel()
