@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,10 +19,12 @@ from hypercorn.config import Config
 from quart import websocket
 from quart_trio import QuartTrio
 
+from disco.runtime.allocator import keep_large_buffers
 from disco.web import hypercorn_seam
 from disco.web.hypercorn_seam import EXTENSION
 
 LIMIT_BYTES = 1 << 30
+KEPT_BYTES = 256 * 1024 * 1024
 
 
 async def disco_app(scope: Any, receive: Any, send: Any) -> None:
@@ -95,6 +98,12 @@ async def serve_tcp() -> None:
 
 
 async def tcp_connection(stream: trio.SocketStream) -> None:
+    """Serve one connection; the load generator leaves without a word."""
+    with suppress(OSError, trio.BrokenResourceError):
+        await tcp_load(stream)
+
+
+async def tcp_load(stream: trio.SocketStream) -> None:
     """Do what the connection's first 9 bytes say: a letter, size and count."""
     start = b""
     while len(start) < 9:
@@ -139,6 +148,7 @@ def main() -> None:
         case "disco":
             if not hypercorn_seam.install():
                 raise SystemExit("this hypercorn is unknown")
+            keep_large_buffers(KEPT_BYTES)
             trio.run(serve_http, disco_app)
         case "stock":
             trio.run(serve_http, stock_app)

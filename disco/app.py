@@ -20,11 +20,25 @@ from disco.metrics import Metrics
 from disco.runtime.budget import Budget
 from disco.runtime.directory import Directory
 from disco.runtime.keeper import Keeper
+from disco.runtime.tracing import configured_tracer
 from disco.settings import Settings
 from disco.storage.catalogue import TaskProvider, from_provider, load_folder
 from disco.storage.sqlite import SqliteStore
-from disco.web import answers, asyncio_worker, hypercorn_seam
+from disco.web import (
+    answers,
+    asyncio_worker,
+    downloads,
+    gatekeeping,
+    hypercorn_seam,
+    manage,
+    observe,
+    pages,
+    stream,
+)
 from disco.web import tasks as task_routes
+from disco.web.access import Gate
+from disco.web.door import Door
+from disco.web.http_edge import HttpEdge
 from disco.web.sockets import Lobby, WebsocketEdge
 
 log = logging.getLogger("disco")
@@ -33,6 +47,7 @@ log = logging.getLogger("disco")
 class Disco(QuartTrio):
     """The server as a Quart-Trio app: routes, and the nursery in which every task's loops live."""
 
+    asgi_http_class = HttpEdge
     asgi_websocket_class = WebsocketEdge  # type: ignore[assignment]  # called with (app, scope), as Quart's own is
 
     lobby: Lobby
@@ -51,7 +66,11 @@ class Disco(QuartTrio):
         self.config["BODY_TIMEOUT"] = settings.limits.body_seconds
         self.config["RESPONSE_TIMEOUT"] = None  # a slow reader of a large model is hypercorn's to bound
         self.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = settings.graceful
-        self.register_blueprint(task_routes.blueprint)
+        for part in (task_routes, downloads, manage, observe, pages, stream):
+            self.register_blueprint(part.blueprint)
+        self.extensions["disco.viewers"] = stream.Viewers(settings.limits.viewers)
+        self.gate = Gate(settings)
+        gatekeeping.install(self, self.gate)
         answers.install(self, settings)
         self.before_serving(self._open)
         self.after_serving(self._close)
@@ -66,7 +85,7 @@ class Disco(QuartTrio):
         """Take the data directory and start every task's loops."""
         try:
             store = await trio.to_thread.run_sync(self._open_store)
-            self._keeper = Keeper(store)
+            self._keeper = Keeper(store, self.metrics)
             await self._start_tasks(self._keeper)
         except BaseException as error:
             self.failure = error if isinstance(error, DiscoError) else None
@@ -84,13 +103,22 @@ class Disco(QuartTrio):
         self.broken = list(found.broken)
         nursery = await self.nursery.start(self._hold_loops)
         directory = Directory(self.settings, keeper, self.metrics, nursery)
+        directory.tracer = configured_tracer()
         self.broken += [(str(task), str(error)) for task, error in await directory.open(given)]
         for name, problem in self.broken:
             log.error("task=%s is not served: %s", name, problem)
         self.extensions["disco.directory"] = directory
         self.lobby = Lobby(
-            directory, self.settings, itertools.count(), Budget(self.settings.limits.bytes_in_flight)
+            directory,
+            self.settings,
+            itertools.count(),
+            Budget(self.settings.limits.bytes_in_flight),
+            self.gate,
+            Door(self.settings.limits),
+            nursery,
         )
+        log.info("access: %s", self.gate.describe())
+        observe.watch(self)
 
     async def _hold_loops(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """Own the nursery of every task's loops until `_close`."""

@@ -13,7 +13,11 @@
     │   ├── TextMessage          a text frame, where every message is binary
     │   ├── MalformedFrame       bytes that are not WebSocket frames, or not in an order that is allowed
     │   └── MalformedText        a WebSocket text that is not UTF-8
+    ├── AccessDenied             the caller may not do this
+    │   ├── Unauthenticated      no token, or one that is not valid (any more)
+    │   └── Forbidden            a token that does not allow it, or an origin that is not allowed
     ├── LimitExceeded            a message, rate or count above its limit
+    │   └── TooMany              more at once, or more a second, than allowed; trying again later helps
     ├── Unavailable              what is asked for is being restarted or stopped
     ├── StorageError             the disk refused
     │   └── DataDirectoryInUse   another server holds the data directory
@@ -140,6 +144,30 @@ class LimitExceeded(DiscoError):
 
     http_status = 413
     close_code = 1009
+
+
+class TooMany(LimitExceeded):
+    """More at once, or more a second, than a limit allows; trying again later helps."""
+
+    http_status = 429
+    close_code = 1013
+
+
+class AccessDenied(DiscoError):
+    """The caller may not do this; the message says what would be needed."""
+
+    http_status = 403
+    close_code = 1008
+
+
+class Unauthenticated(AccessDenied):
+    """This needs a token and none came, or one came that is not valid (any more)."""
+
+    http_status = 401
+
+
+class Forbidden(AccessDenied):
+    """The token does not allow this, or the page that asks is not of an allowed origin."""
 
 
 class Unavailable(DiscoError):

@@ -7,17 +7,21 @@ top level are ``x = …`` and ``DISCO_X``. The file is the one that ``DISCO_CONF
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeAlias, get_type_hints
 
 from disco.errors import SettingsError
+from disco.settings_sources import convert, flatten, read_toml
 
 MIB = 1024 * 1024
+MANAGE_WORDS = ("auto", "open", "token")
+DEED_WORDS = ("open", "token")
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -63,16 +67,24 @@ class Limits:
         message_seconds: that one WebSocket message may take from its first byte to its last.
         bytes_in_flight: of large messages that are being received or wait to be summed, over all connections. Beyond
             it connections are not read until there is room. A quarter of the memory unless set.
+        held_bytes: of contributions that one task's strategy, such as the median, holds in memory until its round
+            closes. More are held in temporary files in `data_dir`. A quarter of the memory unless set.
         signal_bytes: of one WebSocket message in a decentralized session.
         signals_per_second: messages of one peer, on average; twice as many in a burst.
         peers: present at once in one decentralized session.
         metadata_bytes: of one metadata value and its name.
         metadata_entries: kept for one task and round.
-        first_message: seconds that a new connection may take to say which dialect it speaks.
+        connections: WebSockets open at once.
+        connections_per_address: of them from one client address, or one /64 of IPv6. Addresses of this machine are
+            exempt: where a proxy is not told of, everybody comes from there.
+        joins_per_second: new WebSockets from one client address, on average; five times as many in a burst. This
+            machine's are exempt.
+        first_message: seconds that a new connection may take to say hello.
         ping: seconds of silence after which a client is asked for a sign of life.
         pong: more seconds of silence after which it is given up. A page that trains answers nothing for a while.
         send: seconds that a reader may take to accept one message before it is let go.
         outbox_messages: waiting for one slow reader before it is let go.
+        viewers: pages that watch the dashboard at once.
     """
 
     body_bytes: int = 512 * MIB
@@ -80,16 +92,21 @@ class Limits:
     message_bytes: int = 512 * MIB
     message_seconds: float = 600.0
     bytes_in_flight: int = field(default_factory=lambda: usable_memory_bytes() // 4)
+    held_bytes: int = field(default_factory=lambda: usable_memory_bytes() // 4)
     signal_bytes: int = MIB
     signals_per_second: int = 200
     peers: int = 256
     metadata_bytes: int = 64 * 1024
     metadata_entries: int = 1024
+    connections: int = 16_384
+    connections_per_address: int = 2_048
+    joins_per_second: int = 100
     first_message: float = 60.0
     ping: float = 30.0
     pong: float = 120.0
     send: float = 60.0
     outbox_messages: int = 64
+    viewers: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,50 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what; see docs/operations.md.
+
+    Args:
+        manage: whether adding, changing and removing tasks needs an admin token: ``open``, ``token``, or ``auto``: open
+            to this machine as long as the server listens to nobody else, and by token otherwise.
+        join: whether joining needs a token: ``open`` (except for tasks that say so), or ``token``.
+        read: whether listing tasks and reading models needs one: ``open`` (the models of tasks that need a token for
+            joining excepted), or ``token``.
+        trusted_proxies: addresses or networks of the proxies whose X-Forwarded-For is believed, separated by commas.
+        jwt_key: a file with the public key (PEM) or keys (JWKS) of who issues JSON Web Tokens; None for nobody.
+        jwt_audience: that a JWT must name; needed with `jwt_key`, as issuers serve others too.
+        jwt_issuer: that a JWT must name; empty for any.
+        jwt_role_claim: the claim that holds one of Disco's roles, or a list with one.
+        ticket_seconds: that a ticket for one WebSocket is good for.
+    """
+
+    manage: str = "auto"
+    join: str = "open"
+    read: str = "open"
+    trusted_proxies: str = ""
+    jwt_key: Path | None = None
+    jwt_audience: str = ""
+    jwt_issuer: str = ""
+    jwt_role_claim: str = "disco_role"
+    ticket_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates; without them the server speaks plain HTTP.
+
+    Args:
+        certfile: the server's certificate with its chain, PEM.
+        keyfile: its private key, PEM.
+        ca_certs: certificates of the authorities of clients, PEM: then every client needs a certificate.
+    """
+
+    certfile: Path | None = None
+    keyfile: Path | None = None
+    ca_certs: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set.
 
@@ -115,7 +176,8 @@ class Settings:
         data_dir: where tasks, rounds and models are kept.
         tasks_dir: a folder of task folders to serve.
         log_level: one of debug, info, warning, error, critical.
-        cors_origins: who may read answers from a page of another site: ``*``, or origins separated by commas.
+        cors_origins: of which other sites pages may read answers and open WebSockets: ``*``, or origins separated by
+            commas.
         graceful: seconds that stopping may take.
     """
 
@@ -129,6 +191,8 @@ class Settings:
     aggregation: Aggregation = field(default_factory=Aggregation)
     storage: Storage = field(default_factory=Storage)
     limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)
+    tls: Tls = field(default_factory=Tls)
 
     @classmethod
     def load(
@@ -146,7 +210,7 @@ class Settings:
         config = config or (Path(environ["DISCO_CONFIG"]) if environ.get("DISCO_CONFIG") else None)
         values: dict[str, tuple[Any, str]] = {}
         if config is not None:
-            for name, value in _flatten(_read_toml(config)).items():
+            for name, value in flatten(read_toml(config)).items():
                 values[name] = (value, f"{name} in {config}")
         for name in _types():
             variable = "DISCO_" + name.replace(".", "_").upper()
@@ -165,7 +229,7 @@ class Settings:
         for name, (raw, where) in values.items():
             if name not in types:
                 raise SettingsError(f"{where} is not a setting of Disco")
-            value = _convert(raw, types[name], where)
+            value = convert(raw, types[name], where)
             section, _, leaf = name.rpartition(".")
             (sections.setdefault(section, {}) if section else top)[leaf] = value
         hints = get_type_hints(cls)
@@ -194,6 +258,36 @@ class Settings:
         for section in ("aggregation", "storage", "limits"):
             for name in (entry.name for entry in dataclasses.fields(getattr(self, section))):
                 require(f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0")
+        access, tls = self.access, self.tls
+        require("access.manage", access.manage in MANAGE_WORDS, f"one of {', '.join(MANAGE_WORDS)}")
+        require("access.join", access.join in DEED_WORDS, f"one of {', '.join(DEED_WORDS)}")
+        require("access.read", access.read in DEED_WORDS, f"one of {', '.join(DEED_WORDS)}")
+        require("access.ticket_seconds", 0 < access.ticket_seconds < math.inf, "above 0")
+        audience = bool(access.jwt_audience) or access.jwt_key is None
+        require("access.jwt_audience", audience, "what JWTs for this server name, as access.jwt_key is set")
+        networks = _networks(access.trusted_proxies) is not None
+        require("access.trusted_proxies", networks, "addresses or networks separated by commas")
+        require("tls.keyfile", (tls.certfile is None) == (tls.keyfile is None), "given with tls.certfile")
+        served = tls.ca_certs is None or tls.certfile is not None
+        require("tls.ca_certs", served, "given together with tls.certfile")
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        """The networks of the proxies whose X-Forwarded-For is believed."""
+        return _networks(self.access.trusted_proxies) or ()
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The sites in `cors_origins`; ``*`` among them is every site."""
+        return frozenset(filter(None, map(str.strip, self.cors_origins.split(","))))
+
+
+def _networks(text: str) -> tuple[Network, ...] | None:
+    """Read addresses and networks; None if one is neither."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        return None
 
 
 def _types() -> dict[str, type]:
@@ -205,32 +299,3 @@ def _types() -> dict[str, type]:
         else:
             types[name] = hint
     return types
-
-
-def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _read_toml(config: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(config.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{config} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{config} is not TOML: {error}") from error
-
-
-def _convert(raw: Any, kind: type, where: str) -> Any:
-    wanted = {int: "a whole number", float: "a number", Path: "a path", str: "text"}[kind]
-    if isinstance(raw, bool) or (kind is str and not isinstance(raw, str)):
-        raise SettingsError(f"{where} must be {wanted}, not {raw!r}")
-    try:
-        return kind(raw) if not (kind is int and isinstance(raw, float)) else kind(str(raw))
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{where} must be {wanted}, not {raw!r}") from error

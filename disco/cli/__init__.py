@@ -15,7 +15,12 @@ COMMANDS = {
     "tasks": "disco.cli.tasks:tasks",
     "rounds": "disco.cli.rounds:rounds",
     "export": "disco.cli.rounds:export",
+    "tokens": "disco.cli.tokens:tokens",
     "demo": "disco.cli.demo:demo",
+    "join": "disco.cli.join:join",
+    "watch": "disco.cli.watch:watch",
+    "doctor": "disco.cli.doctor:doctor",
+    "completion": "disco.cli.completion:completion",
 }
 
 

@@ -30,10 +30,22 @@ NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 @click.option("--participants", type=click.IntRange(2, 16), default=3, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 1000), help="[default: the subject's own]")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of how the data is cut.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the server's rounds there, and go on from them.  [default: a temporary directory]",
+)
 @click.option("--png", type=click.Path(path_type=Path), help="[default: ./disco-demo-SUBJECT.png]")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else.")
 def demo(
-    subject: str, participants: int, rounds: int | None, seed: int, *, png: Path | None, as_json: bool
+    subject: str,
+    participants: int,
+    rounds: int | None,
+    seed: int,
+    *,
+    data_dir: Path | None,
+    png: Path | None,
+    as_json: bool,
 ) -> None:
     r"""Train a task between participants in processes of their own, each with its own part of real data.
 
@@ -52,7 +64,7 @@ def demo(
     from disco.demo.subjects import SUBJECTS
 
     chosen = SUBJECTS[subject]
-    plan = Plan(chosen, participants, rounds or chosen.rounds, seed)
+    plan = Plan(chosen, participants, rounds or chosen.rounds, seed, data_dir)
     picture = png or Path(f"disco-demo-{subject}.png")
     logging.basicConfig(level=logging.WARNING)
     console = Console(quiet=as_json, highlight=False)

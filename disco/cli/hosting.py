@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,6 +26,12 @@ def hypercorn_config(settings: Settings) -> Config:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = Config()
     config.bind = [f"{host}:{settings.port}"]
+    tls = settings.tls
+    for name in ("certfile", "keyfile", "ca_certs"):
+        if (path := getattr(tls, name)) is not None:
+            setattr(config, name, str(path))
+    if tls.ca_certs is not None:
+        config.verify_mode = ssl.VerifyMode.CERT_REQUIRED
     config.backlog = 1024  # hypercorn's 100 refuses a class of browsers that connect in one second
     config.max_app_queue_size = 1  # back-pressure counts messages, and ours may be large
     config.websocket_max_message_size = settings.limits.message_bytes

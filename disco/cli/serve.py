@@ -21,6 +21,14 @@ from disco.storage.catalogue import TaskProvider, import_provider
 
 log = logging.getLogger("disco")
 
+#: Flags that are short for settings of a section.
+SECTIONS = {
+    "aggregation_interval": "aggregation.interval",
+    "certfile": "tls.certfile",
+    "keyfile": "tls.keyfile",
+    "ca_certs": "tls.ca_certs",
+}
+
 
 @click.command(
     epilog="Every option is also an environment variable: --data-dir is DISCO_DATA_DIR, and so on."
@@ -35,19 +43,25 @@ log = logging.getLogger("disco")
 @click.option(
     "--aggregation-interval", help="Seconds after which a round closes with what it has.  [default: 30]"
 )
+@click.option(
+    "--open", "anybody", is_flag=True, help="Let whoever reaches the server add, change and remove tasks."
+)
+@click.option("--certfile", help="The server's certificate with its chain, PEM: serve over TLS.")
+@click.option("--keyfile", help="The certificate's private key, PEM.")
+@click.option("--ca-certs", help="Authorities of clients' certificates, PEM: then every client needs one.")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--task", "providers", multiple=True, help="A task provider, package.module:Class; repeatable.")
-def serve(
-    config: Path | None, providers: Sequence[str], aggregation_interval: str | None, **flags: str | None
-) -> None:
+def serve(config: Path | None, providers: Sequence[str], anybody: bool, **flags: str | None) -> None:
     r"""Start the server.
 
     \b
     disco serve                               on http://127.0.0.1:8080/ with the default tasks
     disco serve --port 0 --data-dir /srv/disco
     disco serve --tasks-dir ./my-tasks --task hospital.tasks:Xrays
+    disco serve --host 0.0.0.0 --certfile server.pem --keyfile server.key
     """
-    settings = Settings.load({**flags, "aggregation.interval": aggregation_interval}, config=config)
+    named = {SECTIONS.get(name, name): value for name, value in flags.items()}
+    settings = Settings.load({**named, "access.manage": "open" if anybody else None}, config=config)
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)-7s %(name)s %(message)s",
@@ -87,5 +101,6 @@ def announce(app: Disco, url: str) -> None:
     in_flight = app.settings.limits.bytes_in_flight / MIB
     console.print(f"\ndata     {app.settings.data_dir.resolve()}", soft_wrap=True)
     console.print(f"memory   at most {in_flight:,.0f} MiB of updates in flight (limits.bytes_in_flight)")
+    console.print(f"access   {app.gate.describe()}", soft_wrap=True)
     console.print(f"address  {url}/", soft_wrap=True)
     sys.stdout.flush()

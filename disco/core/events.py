@@ -190,6 +190,17 @@ class Aggregated:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """An operator made an earlier model current again, as a round of its own; it is durable.
+
+    What was contributed to the round that was open is dropped. `round` is the new current round.
+    """
+
+    round: int
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True)
 class AggregationFailed:
     """`Aggregate` failed, in the strategy or on disk. The contributions are kept; `reason` says why."""
 
@@ -213,6 +224,7 @@ FederatedEvent: TypeAlias = (
     | Folded
     | FoldRefused
     | Aggregated
+    | Restored
     | AggregationFailed
     | Ticked
 )
@@ -337,10 +349,15 @@ class PeerWelcome:
 
 @dataclass(frozen=True, slots=True)
 class PeersForRound:
-    """The other peers of the receiver's round."""
+    """The other peers of the receiver's round.
+
+    Args:
+        participants: how many are present, in the round or not; 0 where the dialect does not say.
+    """
 
     peers: tuple[ParticipantID, ...]
     round: int
+    participants: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,9 +462,16 @@ class RoundFigures:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Close the round: finish the total, make the result durable. Answered by `Aggregated` or `AggregationFailed`."""
+    """Close the round: finish the total, make the result durable. Answered by `Aggregated` or `AggregationFailed`.
+
+    Args:
+        keys: of the contributions in it that have one; durable with it, so that none counts twice.
+        since: the oldest round whose keys are still needed.
+    """
 
     figures: RoundFigures
+    keys: tuple[str, ...] = ()
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@
     │             ├─ late, early, again, or from nobody ──▶ discarded, answered   │
     │             └─ malformed, another structure, not finite ──▶ rejected, answered
     └── everyone present has contributed and they are enough,                    ─┘
-        or the interval has passed and enough have contributed
+        or the interval has passed and enough have contributed,
+        or a buffered (asynchronous) round has all the contributions that it takes
                    │
                    ▼
               Aggregate ──▶ Aggregated: round r + 1, pushed to those who contributed
@@ -18,7 +19,7 @@ that is present. The session never waits, reads no clock and knows no dialect.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -46,6 +47,7 @@ from disco.core.events import (
     ParticipantsChanged,
     Record,
     Reset,
+    Restored,
     RoundFigures,
     Send,
     Statistics,
@@ -60,6 +62,9 @@ from disco.core.metadata import Noticeboard
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, LimitExceeded
 
+#: Rounds for which the keys of what counted are remembered, at least.
+REMEMBERED_ROUNDS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRules:
@@ -70,12 +75,16 @@ class RoundRules:
         interval: seconds after a round's first contribution when it closes with what it has.
         retry: seconds before a round that could not be aggregated is tried again.
         reset_when_empty: whether the training starts anew when the last participant leaves.
+        buffer: contributions with which a round closes at once, at least the minimum; None to wait for everyone.
+        max_staleness: rounds that a contribution may be behind and still count.
     """
 
     minimum: int
     interval: float
     retry: float
     reset_when_empty: bool = False
+    buffer: int | None = None
+    max_staleness: int = 0
 
 
 @dataclass(slots=True)
@@ -111,6 +120,8 @@ class FederatedSession:
         self._noticeboard = noticeboard
         self._seats: dict[ParticipantID, _Seat] = {}
         self._contributors: dict[ParticipantID, str | None] = {}
+        self._counted: dict[str, int] = {}  # key → the round that its contribution made
+        self._trouble = ""
         self._first_at = math.inf
         self._retry_at = -math.inf
         self._closing = False
@@ -119,9 +130,17 @@ class FederatedSession:
         self.round = 0
         self.weights = initial
 
-    def resume(self, round_: int, weights: Weights, closed_rounds: int, contributions: int) -> None:
-        """Go on from a stored round, with the totals over all rounds before it."""
+    def resume(
+        self,
+        round_: int,
+        weights: Weights,
+        closed_rounds: int,
+        contributions: int,
+        counted: Mapping[str, int] | None = None,
+    ) -> None:
+        """Go on from a stored round, with the totals over all rounds before it, and the keys of what counted."""
         self.round, self.weights = round_, weights
+        self._counted = dict(counted or {})
         self._closed_rounds, self._total_contributions = closed_rounds, contributions
 
     @property
@@ -135,11 +154,16 @@ class FederatedSession:
         return tuple(self._contributors)
 
     @property
+    def max_staleness(self) -> int:
+        """How many rounds a contribution may be behind and still count."""
+        return self._rules.max_staleness
+
+    @property
     def deadline(self) -> float:
         """When to send `Ticked`, in seconds of the clock that `now` comes from; inf when nothing is due."""
         if self._closing or len(self._contributors) < self._rules.minimum:
             return math.inf
-        if self._everyone_contributed():
+        if self._buffer_full() or self._everyone_contributed():
             return self._retry_at
         return max(self._first_at + self._rules.interval, self._retry_at)
 
@@ -165,11 +189,12 @@ class FederatedSession:
             case Folded():
                 return self._count(event.contribution, now)
             case Aggregated():
-                return self._advance(event.round, event.weights)
+                self._remember(event.round)
+                return self._advance(event.round, event.weights, len(self._contributors))
+            case Restored():
+                return self._advance(event.round, event.weights, 0)
             case AggregationFailed():
-                self._closing = False
-                self._retry_at = now + self._rules.retry
-                return ()
+                return self._keep_waiting(event.reason, now)
             case Ticked():
                 return self._close_if_due(now)
             case ModelRequested():
@@ -235,6 +260,7 @@ class FederatedSession:
     def _reset(self) -> Sequence[Effect]:
         self.round, self.weights = 0, self._initial
         self._closed_rounds = self._total_contributions = 0
+        self._counted.clear()
         self._open_round()
         return (Reset(),)
 
@@ -246,7 +272,9 @@ class FederatedSession:
 
         if event.participant not in self._seats:
             return discard("its sender has not said that it is connected")
-        if event.round < self.round:
+        if event.key is not None and event.key in self._counted:
+            return self._recall(event)
+        if event.round < self.round - self._rules.max_staleness:
             return discard(f"round {event.round} is over, the current round is {self.round}")
         if event.round > self.round:
             return discard(f"round {event.round} has not begun, the current round is {self.round}")
@@ -278,6 +306,16 @@ class FederatedSession:
             told.append(Send((event.participant,), self._model(pushed=False)))
         return told
 
+    def _recall(self, event: Contributed) -> Sequence[Effect]:
+        """Answer a contribution that counted in a round that is over; its sender did not hear of it."""
+        made = self._counted[event.key or ""]
+        reason = f"it had been counted already, in round {made}"
+        return (
+            Record(event.participant, Outcome.DISCARDED, reason),
+            Send((event.participant,), Verdict(event.round, Outcome.ACCEPTED, reason, event.key)),
+            Send((event.participant,), self._model(pushed=False)),
+        )
+
     def _refuse(
         self,
         participant: ParticipantID,
@@ -306,6 +344,9 @@ class FederatedSession:
 
     # ── closing ──────────────────────────────────────────────────────────────────────────────────────────
 
+    def _buffer_full(self) -> bool:
+        return self._rules.buffer is not None and len(self._contributors) >= self._rules.buffer
+
     def _everyone_contributed(self) -> bool:
         return len(self._seats) >= self._rules.minimum and self._seats.keys() <= self._contributors.keys()
 
@@ -319,18 +360,45 @@ class FederatedSession:
             contributions=len(self._contributors),
             seconds=now - self._first_at,
         )
-        return (Aggregate(figures),)
+        return (Aggregate(figures, self._keys(), self._keys_since(figures.number)),)
 
-    def _advance(self, round_: int, weights: Weights) -> Sequence[Effect]:
+    def _keys(self) -> tuple[str, ...]:
+        return tuple(key for key in self._contributors.values() if key is not None)
+
+    def _keys_since(self, round_: int) -> int:
+        """Return the oldest round of which a contribution could still be sent again and taken for a new one."""
+        return round_ - max(REMEMBERED_ROUNDS, self._rules.max_staleness) + 1
+
+    def _keep_waiting(self, reason: str, now: float) -> Sequence[Effect]:
+        """Keep the round open until it can be closed, and tell its contributors once."""
+        self._closing = False
+        self._retry_at = now + self._rules.retry
+        known, self._trouble = self._trouble, reason
+        if known:
+            return ()
+        why = f"it counts, but the round cannot be closed now and is tried again: {reason}"
+        return tuple(
+            Send((name,), Verdict(self.round, Outcome.ACCEPTED, why, key))
+            for name, key in self._contributors.items()
+            if name in self._seats
+        )
+
+    def _advance(self, round_: int, weights: Weights, contributions: int) -> Sequence[Effect]:
         receivers = tuple(name for name in self._contributors if name in self._seats)
         self._closed_rounds += 1
-        self._total_contributions += len(self._contributors)
+        self._total_contributions += contributions
         self.round, self.weights = round_, weights
         self._open_round()
         return (Send(receivers, self._model(pushed=True)),) if receivers else ()
 
+    def _remember(self, round_: int) -> None:
+        since = self._keys_since(round_)
+        self._counted = {key: made for key, made in self._counted.items() if made >= since}
+        self._counted.update(dict.fromkeys(self._keys(), round_))
+
     def _open_round(self) -> None:
         self._contributors.clear()
+        self._trouble = ""
         self._first_at, self._retry_at, self._closing = math.inf, -math.inf, False
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────────────

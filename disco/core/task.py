@@ -94,6 +94,17 @@ class Task:
             document=plain(document),
         )
 
+    @property
+    def requires_token(self) -> bool:
+        """Whether joining, and reading its models, needs a token."""
+        return bool(section(self.document, "session").get("requireToken", False))
+
+    @property
+    def max_norm(self) -> float | None:
+        """How far an update may be from the global model, as an L2 norm over all parameters; None for any."""
+        found = section(self.document, "aggregation").get("maxNorm")
+        return None if found is None else float(found)
+
     def public(self) -> dict[str, Any]:
         """One JSON object for all three generations: as given, plus what their validators miss.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from disco.core.aggregation.recipe import read_recipe
 from disco.core.documents import unfit
 from disco.core.events import Scheme
 from disco.core.task_schema import violations
@@ -95,6 +96,7 @@ def _mismatches(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
                 f"{path}.trainingInformation.{names_of_one[0]}", f"is missing: {data_type} tasks need it"
             )
     yield from _session_problems(document, path)
+    yield from _aggregation_problems(document, path)
 
 
 def _one_fact(path: str, names: Mapping[str, Any]) -> Iterator[Problem]:
@@ -125,3 +127,14 @@ def _session_problems(document: Mapping[str, Any], path: str) -> Iterator[Proble
         why = f"is {count}, but secure aggregation among fewer than {SECRET_PEERS} peers protects nothing"
         where = f"{path}.trainingInformation.{name}"
         yield Problem(where, f"{why}: make it {SECRET_PEERS}, or set session.allowWeakSecrecy")
+
+
+def _aggregation_problems(document: Mapping[str, Any], path: str) -> list[Problem]:
+    training = section(document, "trainingInformation")
+    named_secure = training.get("aggregationStrategy", training.get("aggregator")) == "secure"
+    return read_recipe(
+        document,
+        path,
+        minimum=minimum_participants(document)[Scheme.FEDERATED],
+        masked=named_secure and preferred_scheme(document) is not Scheme.DECENTRALIZED,
+    )[1]

@@ -141,9 +141,20 @@ TASK: Schema = _object(
     digest=_object(("algorithm", "value"), algorithm=_TEXT, value=_TEXT),
     displayInformation=_DISPLAY,
     trainingInformation=_TRAINING,
-    aggregation=_object(interval=_POSITIVE),
+    # What is in the tables is read by `disco.core.aggregation.recipe`.
+    aggregation=_object(
+        interval=_POSITIVE,
+        maxNorm=_POSITIVE,
+        strategy=_TEXT,
+        parameters=_object(),
+        weighting=_object(),
+        clipping=_object(),
+        optimizer=_object(name=_TEXT),
+        buffer=_object(),
+    ),
     session=_object(
         resetWhenEmpty=_FLAG,
+        requireToken=_FLAG,
         allowWeakSecrecy=_FLAG,
         schemes={
             "type": "array",

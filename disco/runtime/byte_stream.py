@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Protocol, TypeAlias, TypeVar
@@ -20,19 +20,21 @@ from typing import Protocol, TypeAlias, TypeVar
 import trio
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-Room = TypeVar("Room")
 Result = TypeVar("Result")
 
-#: Received at once, where it is not known yet what the bytes are.
-READ_BYTES = 256 * 1024
+#: Received at once, where it is not known yet what the bytes are: first a buffer that malloc has at hand, and after one
+#: that came full, one that it maps anew each time, which costs 12 µs.
+READ_BYTES = 64 * 1024
+FULL_READ_BYTES = 256 * 1024
 #: Moved in one direction before other tasks get a turn; about a third of a millisecond.
 YIELD_BYTES = 1024 * 1024
 #: What one call counts for at least.
 CALL_BYTES = 16 * 1024
-#: After so much at once, more is likely to be there already; after less, waiting for the socket comes first.
-FLOWING_BYTES = 32 * 1024
 #: Sent joined below this size: one TLS record instead of several.
 JOINED_BYTES = 16 * 1024
+#: Queued and not yet on its way, below which the system asks for more. Trio's 16 KiB suits small sends; with
+#: this, sending a gigabyte to a fast reader takes 0.14 s of processor time instead of 0.19.
+QUEUED_BYTES = 1024 * 1024
 #: Close with RST: what is still queued is dropped, and nothing lingers.
 NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -47,7 +49,7 @@ class ByteStream(Protocol):
     """
 
     async def read(self, patience: float = inf) -> bytes:
-        """Return what has arrived, at most `READ_BYTES`; nothing at the end.
+        """Return what has arrived, at most `FULL_READ_BYTES`; nothing at the end.
 
         Raises:
             trio.TooSlowError: nothing came for `patience` seconds.
@@ -83,64 +85,60 @@ def over(stream: trio.abc.Stream) -> ByteStream:
 class SocketBytes:
     """A plain TCP connection."""
 
-    __slots__ = ("_flowing", "_received", "_sent", "_socket", "_stream")
+    __slots__ = ("_full", "_received", "_sent", "_socket", "_stream")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._socket = stream.socket
         self._received = self._sent = 0  # since the last yield
-        self._flowing = False  # so much came that more is likely to be there
+        self._full = False  # the last read was
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with suppress(OSError):  # not TCP, or gone already: whoever reads will learn it
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, QUEUED_BYTES)
 
     async def read(self, patience: float = inf) -> bytes:
         """See `ByteStream.read`."""
-        if self._flowing:
-            self._received = YIELD_BYTES
-        data = await self._receive(_read, READ_BYTES, patience)
-        await self._count(len(data))
+        self._received = YIELD_BYTES
+        room = FULL_READ_BYTES if self._full else READ_BYTES
+        data = await self._receive(lambda descriptor: os.read(descriptor, room), len, patience)
+        self._full = len(data) == room
         return data
 
     async def read_into(self, target: memoryview, patience: float = inf) -> int:
         """See `ByteStream.read_into`."""
-        count = await self._receive(_read_into, target, patience)
-        await self._count(count)
-        return count
+        return await self._receive(lambda descriptor: os.readv(descriptor, (target,)), int, patience)
 
-    async def _receive(self, call: Callable[[int, Room], Result], room: Room, patience: float) -> Result:
-        """Wait until something is there and call `call`."""
-        if self._flowing:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await self._wait(patience)
+    async def _receive(
+        self, call: Callable[[int], Result], size: Callable[[Result], int], patience: float
+    ) -> Result:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
         while True:
             try:
-                return call(self._descriptor(), room)
+                received = call(self._descriptor())
+                break
             except BlockingIOError:
-                await self._wait(patience)
+                waited = True
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-
-    async def _wait(self, patience: float) -> None:
-        self._received = 0
-        if patience == inf:
-            await trio.lowlevel.wait_readable(self._socket)
-        else:
-            with trio.fail_after(patience):
+            if patience == inf:
                 await trio.lowlevel.wait_readable(self._socket)
-
-    async def _count(self, size: int) -> None:
-        """Yield when it is time; shielded, for a cancellation here would lose what was received."""
-        self._flowing = size >= FLOWING_BYTES
-        self._received += max(size, CALL_BYTES)
+            else:
+                with trio.fail_after(patience):
+                    await trio.lowlevel.wait_readable(self._socket)
+        self._received = 0 if waited else self._received + max(size(received), CALL_BYTES)
         if self._received >= YIELD_BYTES:
             self._received = 0
+            # Shielded: a cancellation here would lose what was received.
             await trio.lowlevel.cancel_shielded_checkpoint()
+        return received
 
     async def write(self, *parts: Buffer) -> None:
         """See `ByteStream.write`."""
         if self._sent >= YIELD_BYTES:
             self._sent = 0
             await trio.lowlevel.checkpoint()
-        pending = [memoryview(part) for part in parts if len(part)]
+        pending: Sequence[Buffer] = parts
         while pending:
             try:
                 count = os.writev(self._descriptor(), pending)
@@ -151,10 +149,7 @@ class SocketBytes:
             except OSError as error:
                 raise trio.BrokenResourceError(str(error)) from error
             self._sent += max(count, CALL_BYTES)
-            while pending and count >= pending[0].nbytes:
-                count -= pending.pop(0).nbytes
-            if pending:
-                pending[0] = pending[0][count:]
+            pending = _rest(pending, count)
 
     def _descriptor(self) -> int:
         descriptor = self._socket.fileno()
@@ -177,12 +172,13 @@ class SocketBytes:
         await trio.aclose_forcefully(self._stream)
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    return os.read(descriptor, size)
-
-
-def _read_into(descriptor: int, target: memoryview) -> int:
-    return os.readv(descriptor, (target,))
+def _rest(parts: Sequence[Buffer], sent: int) -> Sequence[Buffer]:
+    """Return what remains of the parts after their first `sent` bytes."""
+    for index, part in enumerate(parts):
+        if sent < len(part):
+            return (memoryview(part)[sent:], *parts[index + 1 :])
+        sent -= len(part)
+    return ()
 
 
 class StreamBytes:
@@ -195,11 +191,11 @@ class StreamBytes:
 
     async def read(self, patience: float = inf) -> bytes:
         """See `ByteStream.read`."""
-        return await self._receive(READ_BYTES, patience)
+        return await self._receive(FULL_READ_BYTES, patience)
 
     async def read_into(self, target: memoryview, patience: float = inf) -> int:
         """See `ByteStream.read_into`."""
-        data = await self._receive(min(len(target), READ_BYTES), patience)
+        data = await self._receive(min(len(target), FULL_READ_BYTES), patience)
         target[: len(data)] = data
         return len(data)
 

@@ -68,30 +68,32 @@ class Connection:
             participant: the ID that the client brought or was given; None to make one (a UUID).
             dialect: known from the path, or None to learn it from the first message.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, nursery.cancel_scope)
-            try:
-                await self._read(participant, dialect)
-                self._outbox.close(1000, "")
-            except DiscoError as error:
-                log.warning("task=%s connection refused: %s", self._coordinator.task, error)
-                self._outbox.close(error.close_code, str(error))
+        self._coordinator.outboxes.add(self._outbox)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, nursery.cancel_scope)
+                try:
+                    await self._read(participant, dialect)
+                    self._outbox.close(1000, "")
+                except DiscoError as error:
+                    log.warning("task=%s connection refused: %s", self._coordinator.task, error)
+                    self._outbox.close(error.close_code, str(error))
+        finally:
+            self._coordinator.outboxes.discard(self._outbox)
 
     async def _read(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
-        first: Received | None = None
-        if dialect is None:
-            with trio.move_on_after(self._limits.first_message) as patience:
-                first = await self._transport.receive()
-            if patience.cancelled_caught:
-                seconds = self._limits.first_message
-                raise ProtocolViolation(f"no message within limits.first_message, {seconds:g} s")
-            if first is None:
-                return
-            dialect = detect(first)
+        data: Received | None = None
+        with trio.move_on_after(self._limits.first_message) as patience:
+            data = await self._transport.receive()
+        if patience.cancelled_caught:
+            seconds = self._limits.first_message
+            raise ProtocolViolation(f"no message within limits.first_message, {seconds:g} s")
+        if data is None:
+            return
+        dialect = dialect or detect(data)
         line = Line(participant or ParticipantID(str(uuid.uuid4())), dialect, dialect.FORM, self._outbox)
         self._coordinator.attach(line)
         try:
-            data = first if first is not None else await self._transport.receive()
             while data is not None:
                 await self._receive(data, line)
                 del data  # nothing holds the bytes any more while the next message arrives

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
 from disco.core.events import (
+    Contributed,
     Disconnect,
     Effect,
     Event,
@@ -36,15 +37,20 @@ from disco.core.events import (
     Ticked,
     Welcome,
 )
+from disco.errors import DiscoError, Unavailable
 from disco.metrics import Metrics
+from disco.runtime.journal import Journal
 from disco.runtime.lane import Lane
 from disco.runtime.outbox import Outbox
+from disco.runtime.tracing import NoTracer, Tracer
 from disco.wire.dialect import Dialect, Form
 
 log = logging.getLogger("disco.runtime")
 
 #: Weights above this many parameters are encoded in a worker thread; below, switching costs more than it saves.
 THREAD_PARAMETERS = 50_000
+#: Seconds that whoever asks for an errand waits for the owner, who may be summing large models.
+ERRAND_SECONDS = 60.0
 
 
 #: Late and repeated contributions are everyday with clients that do not wait; rejected ones are somebody's fault.
@@ -96,6 +102,17 @@ class _Letter:
     event: Event
     group: str
     line: Line | None
+    span: Any = None
+    handled: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass(slots=True)
+class _Errand:
+    """Work that the owner does between two events; `refusal` is what it raised."""
+
+    work: Callable[[], Awaitable[Event]]
+    group: str
+    refusal: DiscoError | None = None
     handled: trio.Event = field(default_factory=trio.Event)
 
 
@@ -131,9 +148,22 @@ class Coordinator(Generic[SessionT]):
         self.metrics = metrics
         self._group_of = group_of
         self.lane = Lane()
+        self.journal = Journal()
+        self.tracer: Tracer = NoTracer()
+        self.outboxes: set[Outbox] = set()  # of every connection, also before it has said who it is
         self._lines: dict[ParticipantID, list[Line]] = {}
         self.sessions: dict[str, SessionT] = {}
-        self._inbox_in, self._inbox_out = trio.open_memory_channel[_Letter](math.inf)
+        self._inbox_in, self._inbox_out = trio.open_memory_channel[_Letter | _Errand](math.inf)
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are, whether they have said hello or not."""
+        return sum(len(lines) for lines in self._lines.values())
+
+    @property
+    def waiting_messages(self) -> int:
+        """How many messages wait for slow readers, over all connections."""
+        return sum(line.outbox.depth for lines in self._lines.values() for line in lines)
 
     # ── for connections ──────────────────────────────────────────────────────────────────────────────────
 
@@ -168,14 +198,38 @@ class Coordinator(Generic[SessionT]):
         What was handed in is handled even if the caller is cancelled meanwhile.
         """
         letter = _Letter(event, self._group_of(line.dialect), line)
-        self._inbox_in.send_nowait(letter)
-        await letter.handled.wait()
+        if not isinstance(event, Contributed):
+            self._inbox_in.send_nowait(letter)
+            await letter.handled.wait()
+            return
+        about: dict[str, str | int] = {
+            "task": self.task, "participant": event.participant[:8], "round": event.round,
+            "dialect": line.dialect.NAME,
+        }  # fmt: skip
+        with self.tracer.span("disco.contribution", about) as letter.span:
+            self._inbox_in.send_nowait(letter)
+            await letter.handled.wait()
+
+    async def run_errand(self, work: Callable[[], Awaitable[Event]], group: str) -> None:
+        """Have the owner do `work` between two events, and hand the session of `group` the event it returns.
+
+        Raises:
+            DiscoError: `work` raised it; the session heard of nothing.
+            Unavailable: the owner did not come to it in time, or has stopped.
+        """
+        errand = _Errand(work, group)
+        self._inbox_in.send_nowait(errand)
+        with trio.move_on_after(ERRAND_SECONDS) as patience:
+            await errand.handled.wait()
+        if patience.cancelled_caught:
+            raise Unavailable(f"the task {self.task!r} did not come to it in {ERRAND_SECONDS:g} s")
+        if errand.refusal is not None:
+            raise errand.refusal
 
     def close_all(self, code: int, reason: str) -> None:
         """Close every connection, after what waits for it has been sent."""
-        for lines in self._lines.values():
-            for line in lines:
-                line.outbox.close(code, reason)
+        for outbox in self.outboxes:
+            outbox.close(code, reason)
 
     # ── the owner task ───────────────────────────────────────────────────────────────────────────────────
 
@@ -186,20 +240,41 @@ class Coordinator(Generic[SessionT]):
                 if session.deadline <= trio.current_time():
                     await self._handle(Ticked(), group)
             deadline = min((session.deadline for session in self.sessions.values()), default=math.inf)
-            letter: _Letter | None = None
+            letter: _Letter | _Errand | None = None
             with trio.move_on_at(deadline):
                 letter = await self._inbox_out.receive()
-            if letter is not None:
+            if isinstance(letter, _Errand):
+                await self._run(letter)
+            elif letter is not None:
                 await self._open(letter)
             del letter  # it may hold a whole update, which is not to outlive its handling
 
     async def _open(self, letter: _Letter) -> None:
         if letter.line is not None and isinstance(letter.event, Joined):
             letter.line.joined = True
+        if isinstance(letter.event, Left) and self._is_back(letter.event.participant):
+            letter.handled.set()
+            return
         try:
-            await self._handle(letter.event, letter.group)
+            if letter.span is None:
+                await self._handle(letter.event, letter.group)
+            else:
+                with self.tracer.span("disco.handle", {}, letter.span):
+                    await self._handle(letter.event, letter.group)
         finally:
             letter.handled.set()
+
+    def _is_back(self, participant: ParticipantID) -> bool:
+        """Tell whether somebody joined again on another connection before its old one was gone."""
+        return any(line.joined for line in self._lines.get(participant, ()))
+
+    async def _run(self, errand: _Errand) -> None:
+        try:
+            await self._handle(await errand.work(), errand.group)
+        except DiscoError as error:
+            errand.refusal = error
+        finally:
+            errand.handled.set()
 
     async def _handle(self, event: Event, group: str) -> None:
         session = self.sessions.get(group)
@@ -211,6 +286,7 @@ class Coordinator(Generic[SessionT]):
                 answer = await self._perform(effect)
                 if answer is not None:
                     events.append(answer)
+        self.journal.changed()
 
     async def _perform(self, effect: Effect) -> Event | None:
         match effect:
@@ -228,6 +304,10 @@ class Coordinator(Generic[SessionT]):
         return None
 
     async def _send(self, effect: Send) -> None:
+        with self.tracer.span("disco.send", {"message": type(effect.message).__name__}):
+            await self._encode_and_queue(effect)
+
+    async def _encode_and_queue(self, effect: Send) -> None:
         """Encode once for each dialect and form, and queue for every connection concerned."""
         encoded: dict[tuple[str, Form], bytes | None] = {}
         replaceable = isinstance(effect.message, GlobalModel)
@@ -249,6 +329,7 @@ class Coordinator(Generic[SessionT]):
 
     def _record(self, record: Record) -> None:
         self.metrics.count("contributions", task=self.task, outcome=record.outcome)
+        self.journal.record(record)
         level = LOG_LEVELS[record.outcome]
         log.log(
             level,

@@ -171,28 +171,24 @@ class FastWebSocket:
 
     async def _next_event(self) -> Event | None:
         """Return the next event; None at the end."""
+        more = True
         try:
-            if not self._unreadable:
-                return await self._understand()
+            while more and not self._unreadable:
+                event = self._reader.next_event()
+                if event is not None:
+                    return event
+                try:
+                    more = await self._receive_more()
+                except trio.TooSlowError:
+                    more = await self._prompt()
         except LOST:
             return None
         except DiscoError as error:
             self._unreadable = True
             await self._refuse(error)
-        await self._discard()
+        if self._unreadable:
+            await self._discard()
         return None
-
-    async def _understand(self) -> Event | None:
-        while True:
-            event = self._reader.next_event()
-            if event is not None:
-                return event
-            try:
-                more = await self._receive_more()
-            except trio.TooSlowError:
-                more = await self._prompt()
-            if not more:
-                return None
 
     async def _discard(self) -> None:
         """Drop what comes until the client has read why and left.

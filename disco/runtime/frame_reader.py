@@ -109,6 +109,8 @@ class FrameReader:
         """
         while True:
             if not self._in_frame:
+                if self._at == len(self._chunk):
+                    return None
                 header = parse_header(self._chunk, self._at)
                 if header is None:
                     return None

@@ -78,7 +78,8 @@ class FrameWriter:
             raise
         finally:
             self.busy = False
-            self._turn.unpark()
+            if self._turn:
+                self._turn.unpark()
 
     async def _abort(self) -> None:
         self._lost = True

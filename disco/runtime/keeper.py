@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import trio
 
+from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.core.weights import Weights
-from disco.storage.contract import RoundRecord, Store, StoredTask
+from disco.metrics import Metrics
+from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord, Store, StoredTask
 
 ResultT = TypeVar("ResultT")
 
@@ -22,33 +24,57 @@ class Keeper:
     A call that has begun is finished even if its caller is cancelled; errors are the store's own.
     """
 
-    def __init__(self, store: Store) -> None:
-        """Own `store` from now on."""
+    def __init__(self, store: Store, metrics: Metrics | None = None) -> None:
+        """Own `store` from now on; `metrics` are told how long its methods take."""
         self._store = store
+        self._metrics = metrics or Metrics()
         self._turn = trio.CapacityLimiter(1)
 
-    async def _call(self, call: Callable[[], ResultT]) -> ResultT:
-        return await trio.to_thread.run_sync(call, limiter=self._turn)
+    async def _call(self, operation: str, call: Callable[[], ResultT]) -> ResultT:
+        def timed() -> ResultT:
+            with self._metrics.timed("store_seconds", operation=operation):
+                return call()
+
+        return await trio.to_thread.run_sync(timed, limiter=self._turn)
 
     async def tasks(self) -> Sequence[StoredTask]:
         """See `Store.tasks`."""
-        return await self._call(self._store.tasks)
+        return await self._call("tasks", self._store.tasks)
 
     async def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
         """See `Store.add_task`."""
-        await self._call(lambda: self._store.add_task(task, model, source, now))
+        await self._call("add_task", lambda: self._store.add_task(task, model, source, now))
 
     async def update_task(self, task: Task) -> None:
         """See `Store.update_task`."""
-        await self._call(lambda: self._store.update_task(task))
+        await self._call("update_task", lambda: self._store.update_task(task))
+
+    async def remove_task(self, task: TaskID) -> None:
+        """See `Store.remove_task`."""
+        await self._call("remove_task", lambda: self._store.remove_task(task))
 
     async def model(self, task: TaskID) -> Model:
         """See `Store.model`."""
-        return await self._call(lambda: self._store.model(task))
+        return await self._call("model", lambda: self._store.model(task))
 
-    async def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
+    async def save_round(
+        self,
+        task: TaskID,
+        record: RoundRecord,
+        weights: Weights,
+        state: State | None = None,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> None:
         """See `Store.save_round`."""
-        await self._call(lambda: self._store.save_round(task, record, weights))
+        await self._call("save_round", lambda: self._store.save_round(task, record, weights, state, counted))
+
+    async def counted(self, task: TaskID) -> Mapping[str, int]:
+        """See `Store.counted`."""
+        return await self._call("counted", lambda: self._store.counted(task))
+
+    async def latest_state(self, task: TaskID) -> State:
+        """See `Store.latest_state`."""
+        return await self._call("latest_state", lambda: self._store.latest_state(task))
 
     async def latest(self, task: TaskID) -> tuple[RoundRecord, Weights, tuple[int, int]]:
         """Return the newest round with its weights, and the totals of rounds and contributions."""
@@ -57,17 +83,21 @@ class Keeper:
             record = self._store.latest_round(task)
             return record, self._store.round_weights(task, record.number), self._store.totals(task)
 
-        return await self._call(read)
+        return await self._call("latest", read)
 
     async def rounds(self, task: TaskID) -> Sequence[RoundRecord]:
         """See `Store.rounds`."""
-        return await self._call(lambda: self._store.rounds(task))
+        return await self._call("rounds", lambda: self._store.rounds(task))
+
+    async def round_weights(self, task: TaskID, number: int) -> Weights:
+        """See `Store.round_weights`."""
+        return await self._call("round_weights", lambda: self._store.round_weights(task, number))
 
     async def reset_rounds(self, task: TaskID) -> None:
         """See `Store.reset_rounds`."""
-        await self._call(lambda: self._store.reset_rounds(task))
+        await self._call("reset_rounds", lambda: self._store.reset_rounds(task))
 
     async def close(self) -> None:
         """See `Store.close`; waits for the calls before it."""
         with trio.CancelScope(shield=True):
-            await self._call(self._store.close)
+            await self._call("close", self._store.close)

@@ -22,12 +22,15 @@ async def supervise(
     name: str,
     life: Callable[[ArgumentT, trio.TaskStatus[None]], Awaitable[None]],
     argument: ArgumentT,
+    report: Callable[[Exception, float], None] = lambda error, pause: None,
+    *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run `life` again and again, pausing longer after each crash, until cancelled.
 
     The first life decides the start: what it raises before it calls ``task_status.started()`` goes to whoever started
-    the supervision. Later crashes are logged with their traceback and end nothing else.
+    the supervision. Later crashes are logged with their traceback and end nothing else; `report` is told of each, with
+    the seconds until the next life.
     """
     started = _Once(task_status)
     pause = FIRST_PAUSE
@@ -35,12 +38,13 @@ async def supervise(
         began = trio.current_time()
         try:
             await life(argument, started)
-        except Exception:
+        except Exception as error:
             if not started.called:
                 raise
+            if trio.current_time() - began > HEALTHY:
+                pause = FIRST_PAUSE
             log.exception("%s crashed; it starts again in %g s", name, pause)
-        if trio.current_time() - began > HEALTHY:
-            pause = FIRST_PAUSE
+            report(error, pause)
         await trio.sleep(pause)
         pause = min(2 * pause, LAST_PAUSE)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
 import trio
 
-from disco.core.aggregation import Aggregator
+from disco.core.aggregation.norm_bound import require_norm
+from disco.core.aggregation.strategy import Strategy
 from disco.core.events import (
     Aggregate,
     Aggregated,
@@ -20,14 +22,18 @@ from disco.core.events import (
     Folded,
     FoldRefused,
     Reset,
+    Restored,
     RoundFigures,
     TaskID,
 )
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, StorageError
+from disco.metrics import Metrics
 from disco.runtime.coordinator import THREAD_PARAMETERS
+from disco.runtime.journal import Journal
 from disco.runtime.keeper import Keeper
-from disco.storage.contract import RoundRecord
+from disco.runtime.tracing import NoTracer, Tracer
+from disco.storage.contract import Counted, RoundRecord
 
 log = logging.getLogger("disco.runtime")
 
@@ -38,68 +44,103 @@ class Training:
     def __init__(
         self,
         task: TaskID,
-        aggregator: Aggregator,
+        strategy: Strategy,
         keeper: Keeper,
         initial: Weights,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Make one; `begin` before the first effect. `clock` gives Unix seconds for the records."""
         self._task = task
-        self._aggregator = aggregator
+        self._strategy = strategy
         self._keeper = keeper
         self._initial = initial
         self._clock = clock
+        self._current = initial
+        self.max_norm = math.inf
         self.closed_at = 0.0
+        self.trouble = ""
+        self.journal = Journal()
+        self.tracer: Tracer = NoTracer()
+        self.metrics = Metrics()
 
-    def begin(self, current: Weights, closed_at: float) -> None:
+    def begin(self, current: Weights, round_: int, closed_at: float) -> None:
         """Start the current round from its global model, made at `closed_at` (Unix seconds)."""
-        self._aggregator.begin(current)
+        self._strategy.begin(current, round_)
+        self._current = current
+        self.trouble = ""
         self.closed_at = closed_at
+
+    def forget(self) -> None:
+        """Drop what the strategy remembers of earlier rounds; `begin` next."""
+        self._strategy.restore({}, self._initial.parameters)
 
     async def perform(self, effect: Effect) -> Event | None:
         """Perform one effect and return the event that answers it."""
         match effect:
             case Fold(contribution):
-                return await self._fold(contribution)
-            case Aggregate(figures):
-                return await self._aggregate(figures)
+                with self.tracer.span("disco.fold", {"round": contribution.round}):
+                    return await self._fold(contribution)
+            case Aggregate(figures, keys, since):
+                with self.tracer.span("disco.aggregate", {"round": figures.number}):
+                    return await self._aggregate(figures, Counted(keys, since))
             case Reset():
                 await self._keeper.reset_rounds(self._task)
-                self.begin(self._initial, self._clock())
+                self.forget()
+                self.begin(self._initial, 0, self._clock())
+                self.journal.reset()
                 log.info("task=%s round=0 started anew: its last participant left", self._task)
                 return None
             case _:
                 raise NotImplementedError(type(effect).__name__)
 
     async def _fold(self, contribution: Contributed) -> Event:
-        update = contribution.update
         try:
-            if update.parameters > THREAD_PARAMETERS:
-                await trio.to_thread.run_sync(self._aggregator.add, update, 1.0)
+            if contribution.update.parameters > THREAD_PARAMETERS:
+                await trio.to_thread.run_sync(self._add, contribution)
             else:
-                self._aggregator.add(update, 1.0)
+                self._add(contribution)
         except InvalidUpdate as error:
             return FoldRefused(contribution, str(error))
+        except StorageError as error:
+            log.error(
+                "task=%s round=%s a contribution cannot be held: %s", self._task, contribution.round, error
+            )
+            return FoldRefused(contribution, f"the server has no room to hold it: {error}")
         return Folded(contribution)
 
-    async def _aggregate(self, figures: RoundFigures) -> Event:
-        if self._initial.parameters > THREAD_PARAMETERS:
-            weights = await trio.to_thread.run_sync(self._aggregator.finish)
-        else:
-            weights = self._aggregator.finish()
+    def _add(self, contribution: Contributed) -> None:
+        require_norm(contribution.update, self._current, self.max_norm)
+        self._strategy.add(contribution)
+
+    async def _aggregate(self, figures: RoundFigures, counted: Counted) -> Event:
+        try:
+            if self._initial.parameters * figures.contributions > THREAD_PARAMETERS:
+                weights = await trio.to_thread.run_sync(self._strategy.finish)
+            else:
+                weights = self._strategy.finish()
+        except InvalidUpdate as error:
+            self.trouble = f"round {figures.number} cannot be aggregated and is tried again: {error}"
+            self.journal.changed()
+            log.error("task=%s round=%s cannot be aggregated: %s", self._task, figures.number, error)
+            return AggregationFailed(str(error))
         record = RoundRecord(
             number=figures.number,
             closed_at=self._clock(),
             participants=figures.participants,
             contributions=figures.contributions,
             seconds=figures.seconds,
+            figures=self._strategy.figures(),
         )
         try:
-            await self._keeper.save_round(self._task, record, weights)
+            with self.tracer.span("disco.persist", {"round": record.number}):
+                await self._keeper.save_round(self._task, record, weights, self._strategy.state(), counted)
         except StorageError as error:
+            self.trouble = f"round {figures.number} cannot be stored and is tried again: {error}"
+            self.journal.changed()
             log.error("task=%s round=%s cannot be stored: %s", self._task, figures.number, error)
             return AggregationFailed(str(error))
-        self.begin(weights, record.closed_at)
+        self.begin(weights, record.number, record.closed_at)
+        self._tell(record)
         log.info(
             "task=%s round=%s aggregated: contributions=%s participants=%s seconds=%.3f",
             self._task,
@@ -109,3 +150,33 @@ class Training:
             figures.seconds,
         )
         return Aggregated(figures.number, weights)
+
+    def _tell(self, record: RoundRecord) -> None:
+        self.journal.closed(record)
+        self.metrics.count("rounds", task=self._task)
+        self.metrics.count("round_contributions", record.contributions, task=self._task)
+        self.metrics.observe("round_seconds", record.seconds, task=self._task)
+
+    async def roll_back(self, number: int, participants: int) -> Restored:
+        """Make an earlier round's model the newest, as a round of its own: rounds only grow, clients never go back.
+
+        What was contributed to the open round is dropped, and so is what the strategy remembers.
+
+        Args:
+            number: the round whose model comes back.
+            participants: present now.
+
+        Raises:
+            UnknownRound: the round is not on disk.
+            StorageError: the disk refused; nothing has changed.
+        """
+        weights = await self._keeper.round_weights(self._task, number)
+        latest, _, _ = await self._keeper.latest(self._task)
+        figures = {"restored": float(number)}
+        record = RoundRecord(latest.number + 1, self._clock(), participants, 0, 0.0, figures)
+        await self._keeper.save_round(self._task, record, weights)
+        self.forget()
+        self.begin(weights, record.number, record.closed_at)
+        self.journal.closed(record)
+        log.warning("task=%s round=%s restored from round %s", self._task, record.number, number)
+        return Restored(record.number, weights)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -51,6 +52,23 @@ class RoundRecord:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Which contributions a round summed, so that none that is sent again counts twice, after a restart neither.
+
+    Args:
+        keys: of those that have one.
+        since: rounds before this one are over for good, and their keys are forgotten.
+    """
+
+    keys: tuple[str, ...] = ()
+    since: int = 0
+
+
+#: What a round of contributions without keys counts.
+NOTHING_COUNTED = Counted()
+
+
 class Store(Protocol):
     """Tasks, their models, and every round's global model."""
 
@@ -73,8 +91,18 @@ class Store(Protocol):
     def model(self, task: TaskID) -> Model:
         """Return the model with its initial weights. Behaviour: unknown ID → `UnknownTask`."""
 
-    def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
-        """Keep a round; the store may forget older ones, never 0.
+    def save_round(
+        self,
+        task: TaskID,
+        record: RoundRecord,
+        weights: Weights,
+        state: State | None = None,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> None:
+        """Keep a round, with the keys of what counted in it; the store may forget older ones, never 0.
+
+        `state` is what the strategy needs to go on from this round: it takes the place of what was kept with the
+        round before, of which nothing is left.
 
         Behaviour: durable when it returns; on `StorageError` the round before is still the latest. Unknown ID
         → `UnknownTask`. The number is not larger than the latest → `StorageError`. Weights of another
@@ -93,8 +121,22 @@ class Store(Protocol):
         Behaviour: unknown ID → `UnknownTask`; no such round → `UnknownRound`; damaged → `StorageError`.
         """
 
+    def latest_state(self, task: TaskID) -> State:
+        """Return what was kept with the newest round for the strategy; empty if nothing was.
+
+        Behaviour: unknown ID → `UnknownTask`; damaged → `StorageError`.
+        """
+
+    def counted(self, task: TaskID) -> Mapping[str, int]:
+        """Return the keys that are kept, each with the round that its contribution made.
+
+        Behaviour: unknown ID → `UnknownTask`.
+        """
+
     def reset_rounds(self, task: TaskID) -> None:
-        """Forget every round but 0, which becomes the latest; the totals are 0 again.
+        """Forget every round but 0, which becomes the latest, and what was kept for the strategy.
+
+        The totals are 0 again.
 
         Behaviour: unknown ID → `UnknownTask`.
         """

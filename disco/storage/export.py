@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -42,13 +44,41 @@ def write(weights: Weights, model: Model, to: Path) -> list[Path]:
         raise SettingsError(f"{to} must be a directory or end in {' or '.join(SUFFIXES)}")
     if to.is_dir() or not to.suffix:
         return _write_tfjs(weights, model, to)
-    named = dict(zip(tensor_names(model), weights.arrays(), strict=True))
     make_directory(to.parent)
     if to.suffix == ".npz":
-        _write_npz(named, to)
+        with replacing(to) as file:
+            _write_npz(weights, model, file)
     else:
-        _write_safetensors(named, to)
+        content = to_safetensors(weights, model)
+        with replacing(to) as file:
+            file.write(content)
     return [to]
+
+
+def to_npz(weights: Weights, model: Model) -> bytes:
+    """Return what `write` would put into an ``.npz`` file."""
+    file = io.BytesIO()
+    _write_npz(weights, model, file)
+    return file.getvalue()
+
+
+def to_safetensors(weights: Weights, model: Model) -> bytes:
+    """Return what `write` would put into a ``.safetensors`` file.
+
+    Raises:
+        SettingsError: the package safetensors is not installed.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise SettingsError(
+            "a .safetensors file needs the package safetensors; install it with: "
+            "pip install 'disco-server[safetensors]'"
+        ) from error
+    content: bytes = save(
+        {name: np.asarray(array, order="C") for name, array in _named(weights, model).items()}
+    )
+    return content
 
 
 def tensor_names(model: Model) -> list[str]:
@@ -77,21 +107,13 @@ def _write_tfjs(weights: Weights, model: Model, directory: Path) -> list[Path]:
     return paths
 
 
-def _write_npz(named: dict[str, Float32s], path: Path) -> None:
+def _write_npz(weights: Weights, model: Model, file: BinaryIO) -> None:
     # numpy.savez takes names as keyword arguments, and so cannot write a tensor called "file".
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in named.items():
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in _named(weights, model).items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array)
 
 
-def _write_safetensors(named: dict[str, Float32s], path: Path) -> None:
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise SettingsError(
-            f"{path} needs the package safetensors; install it with: pip install 'disco-server[safetensors]'"
-        ) from error
-    content = save({name: np.asarray(array, order="C") for name, array in named.items()})
-    with replacing(path) as file:
-        file.write(content)
+def _named(weights: Weights, model: Model) -> dict[str, Float32s]:
+    return dict(zip(tensor_names(model), weights.arrays(), strict=True))

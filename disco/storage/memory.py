@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import StorageError, TaskExists, UnknownRound, UnknownTask
-from disco.storage.contract import RoundRecord, StoredTask
+from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord, StoredTask
 
 
 @dataclass(slots=True)
@@ -20,6 +21,8 @@ class _Entry:
     rounds: dict[int, tuple[RoundRecord, Weights]]
     closed_rounds: int = 0
     contributions: int = 0
+    state: State = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,13 +63,23 @@ class MemoryStore:
         """Return a task's model with its initial weights."""
         return self._find(task).model
 
-    def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
-        """Keep a round, and forget the rounds that the rule of keeping does not name."""
+    def save_round(
+        self,
+        task: TaskID,
+        record: RoundRecord,
+        weights: Weights,
+        state: State | None = None,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> None:
+        """Keep a round with the strategy's state, and forget the rounds that the rule of keeping does not name."""
         entry = self._find(task)
         weights.require_structure(entry.model.structure)
         if record.number <= max(entry.rounds):
             raise StorageError(f"Round {record.number} of {task} cannot follow round {max(entry.rounds)}")
         entry.rounds[record.number] = (record, _copy(weights))
+        entry.state = {name: kept.copy() for name, kept in (state or {}).items()}
+        kept = {key: round_ for key, round_ in entry.counted.items() if round_ >= counted.since}
+        entry.counted = kept | dict.fromkeys(counted.keys, record.number)
         entry.closed_rounds += 1
         entry.contributions += record.contributions
         self.prune(task, self.keep_last, self.keep_every)
@@ -97,11 +110,21 @@ class MemoryStore:
             raise UnknownRound(f"The task {task} has no round {number} on disk")
         return rounds[number][1]
 
+    def latest_state(self, task: TaskID) -> State:
+        """Return what was kept with the newest round for the strategy."""
+        return self._find(task).state
+
+    def counted(self, task: TaskID) -> dict[str, int]:
+        """Return the keys of what counted, each with its round."""
+        return dict(self._find(task).counted)
+
     def reset_rounds(self, task: TaskID) -> None:
         """Forget every round but 0, which becomes the latest; the totals are 0 again."""
         entry = self._find(task)
         entry.rounds = {0: entry.rounds[0]}
         entry.closed_rounds = entry.contributions = 0
+        entry.state = {}
+        entry.counted = {}
 
     def totals(self, task: TaskID) -> tuple[int, int]:
         """Return the numbers of closed rounds and of contributions, forgotten ones included."""

@@ -5,6 +5,7 @@
     ├── disco.sqlite3                     tasks and the figures of rounds; what it names exists
     └── tasks/<sequence>-<task ID>/
         ├── model-<crc32>.msgpack         architecture and initial weights, as clients get them
+        ├── state-<name>-<number>-<crc32>.f32   what the strategy remembers after the newest round, likewise
         └── rounds/<number>-<crc32>.f32   a global model: its tensors' little-endian float32 values in order
 
 Files are never changed, only added and removed: a reader sees one round or another and nothing between.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -65,6 +67,10 @@ class TaskRow:
     def round_path(self, number: int, weights: Kept) -> Path:
         """The file of a round's weights."""
         return self.rounds / weights.name(str(number), ".f32")
+
+    def state_path(self, name: str, number: int, state: Kept) -> Path:
+        """The file of one array that the strategy remembers after a round."""
+        return self.directory / state.name(f"state-{name}-{number}", ".f32")
 
 
 class SqliteReader:
@@ -130,6 +136,16 @@ class SqliteReader:
                 return self.round_weights(task, number)
             raise
 
+    def latest_state(self, task: TaskID) -> State:
+        """Return what was kept with a task's newest round for its strategy; empty if nothing was.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            StorageError: a file is missing or damaged.
+        """
+        row = self._find(task)
+        return {name: read_floats(path, kept) for name, path, kept in self._states(row)}
+
     def totals(self, task: TaskID) -> tuple[int, int]:
         """Return the numbers of closed rounds and of contributions over all of them, pruned ones included.
 
@@ -137,6 +153,15 @@ class SqliteReader:
             UnknownTask: no task has this ID.
         """
         return self._find(task).totals
+
+    def counted(self, task: TaskID) -> dict[str, int]:
+        """Return the keys of what counted in the newest rounds, each with its round.
+
+        Raises:
+            UnknownTask: no task has this ID.
+        """
+        row = self._find(task)
+        return dict(self._select("SELECT key, round FROM counted WHERE task = ?", row.sequence))
 
     def close(self) -> None:
         """Close the database. A second time does nothing."""
@@ -166,6 +191,12 @@ class SqliteReader:
                 f"SELECT {columns} FROM tasks {where}", *values
             )
         ]
+
+    def _states(self, row: TaskRow) -> list[tuple[str, Path, Kept]]:
+        query = "SELECT name, round, state_bytes, state_crc32 FROM states WHERE task = ? ORDER BY name"
+        found = self._select(query, row.sequence)
+        kept = [(name, number, Kept(size, crc32)) for name, number, size, crc32 in found]
+        return [(name, row.state_path(name, number, state), state) for name, number, state in kept]
 
     def _directory(self, sequence: int, task: TaskID) -> Path:
         # The sequence keeps titanic and Titanic apart, also where the file system does not.

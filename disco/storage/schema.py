@@ -46,6 +46,31 @@ MIGRATIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             ) WITHOUT ROWID""",
         ),
     ),
+    (
+        "0002 what strategies remember",
+        (
+            # Of each task's newest round only: each an array of float32 in a file, as the weights are.
+            """CREATE TABLE states (
+                task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+                name TEXT NOT NULL,
+                round INTEGER NOT NULL,
+                state_bytes INTEGER NOT NULL,
+                state_crc32 INTEGER NOT NULL,
+                PRIMARY KEY (task, name)
+            ) WITHOUT ROWID""",
+        ),
+    ),
+    (
+        "0003 which contributions counted",
+        (
+            """CREATE TABLE counted (
+                task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+                key TEXT NOT NULL,
+                round INTEGER NOT NULL,
+                PRIMARY KEY (task, key)
+            ) WITHOUT ROWID""",
+        ),
+    ),
 )
 
 _REASONS = {

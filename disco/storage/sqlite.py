@@ -14,27 +14,28 @@ import json
 import logging
 import re
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import StorageError, TaskExists, UnknownTask
-from disco.storage.contract import RoundRecord
+from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord
+from disco.storage.counted import forget, remember
+from disco.storage.database import open_database, task_directories
 from disco.storage.files import Kept, chunks_of, discard, keep, make_directory
 from disco.storage.lock import DirectoryLock
-from disco.storage.reader import DATABASE, ROUNDS, TASKS, SqliteReader, TaskRow, connect
-from disco.storage.schema import database_refusals, migrate, primary_code, transaction
+from disco.storage.reader import ROUNDS, SqliteReader, TaskRow
+from disco.storage.schema import database_refusals, primary_code, transaction
 
 _log = logging.getLogger("disco.storage")
 
 #: Names that this store gives. The sweep touches nothing else: somebody may keep notes beside the models.
-_DIRECTORY = re.compile(r"\d+-[\w-]+")
-_FILE = re.compile(r"(\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
+_FILE = re.compile(r"((state-[a-z0-9-]+-)?\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
 
 
 class SqliteStore(SqliteReader):
@@ -60,7 +61,7 @@ class SqliteStore(SqliteReader):
         with ExitStack() as undo:
             self._lock = DirectoryLock(data_dir)
             undo.callback(self._lock.release)
-            connection = _open(data_dir)
+            connection = open_database(data_dir)
             undo.callback(connection.close)
             super().__init__(data_dir, connection)
             self._sweep()
@@ -121,8 +122,15 @@ class SqliteStore(SqliteReader):
             self._connection.execute("DELETE FROM tasks WHERE sequence = ?", (row.sequence,))
             superfluous.add(row.directory)
 
-    def save_round(self, task: TaskID, record: RoundRecord, weights: Weights) -> None:
-        """Keep a round, durably, and forget the rounds that the rule of keeping does not name.
+    def save_round(
+        self,
+        task: TaskID,
+        record: RoundRecord,
+        weights: Weights,
+        state: State | None = None,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> None:
+        """Keep a round with the strategy's state, durably, and forget what the rule of keeping does not name.
 
         Raises:
             UnknownTask: no task has this ID.
@@ -135,8 +143,13 @@ class SqliteStore(SqliteReader):
         if record.number <= latest:
             raise StorageError(f"Round {record.number} of {task} cannot follow round {latest}")
         kept = keep(row.rounds, str(record.number), ".f32", chunks_of(weights))
-        with self._transaction(row.round_path(record.number, kept)) as superfluous:
+        path = row.round_path(record.number, kept)
+        states = self._keep_state(row, record.number, path, state or {})
+        written = [row.state_path(name, record.number, each) for name, each in states.items()]
+        with self._transaction(path, *written) as superfluous:
             self._insert_round(row.sequence, record, kept)
+            remember(self._connection, row.sequence, record.number, counted)
+            superfluous.update(self._replace_state(row, record.number, states))
             self._connection.execute(
                 "UPDATE tasks SET closed_rounds = closed_rounds + 1, contributions = contributions + ?"
                 " WHERE sequence = ?",
@@ -167,6 +180,8 @@ class SqliteStore(SqliteReader):
         row = self._find(task)
         with self._transaction() as superfluous:
             superfluous.update(self._forget_rounds(row, "number > 0"))
+            forget(self._connection, row.sequence)
+            superfluous.update(self._replace_state(row, 0, {}))
             self._connection.execute(
                 "UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (row.sequence,)
             )
@@ -192,6 +207,30 @@ class SqliteStore(SqliteReader):
                 weights.crc32,
             ),
         )
+
+    def _keep_state(self, row: TaskRow, number: int, weights: Path, state: State) -> dict[str, Kept]:
+        """Write what the strategy remembers; if that fails, the file of the round's `weights` goes too."""
+        states: dict[str, Kept] = {}
+        try:
+            for name, values in state.items():
+                chunks = chunks_of(Weights.from_flat(values, ((values.size,),)))
+                states[name] = keep(row.directory, f"state-{name}-{number}", ".f32", chunks)
+        except StorageError:
+            self._doubtful |= {
+                weights,
+                *(row.state_path(name, number, kept) for name, kept in states.items()),
+            }
+            self._tidy()
+            raise
+        return states
+
+    def _replace_state(self, row: TaskRow, number: int, states: dict[str, Kept]) -> set[Path]:
+        """Let rows name other states, in a transaction, and return the files that were named before."""
+        before = {path for _, path, _ in self._states(row)}
+        self._connection.execute("DELETE FROM states WHERE task = ?", (row.sequence,))
+        values = [(row.sequence, name, number, kept.size, kept.crc32) for name, kept in states.items()]
+        self._connection.executemany("INSERT INTO states VALUES (?, ?, ?, ?, ?)", values)
+        return before
 
     def _prune(self, row: TaskRow, keep_last: int, every: int) -> set[Path]:
         newest = "SELECT number FROM rounds WHERE task = ? ORDER BY number DESC LIMIT ?"
@@ -244,6 +283,7 @@ class SqliteStore(SqliteReader):
         named: set[Path] = set()
         for row in self._task_rows():
             named |= {row.directory, row.model_path, row.rounds}
+            named.update(path for _, path, _ in self._states(row))
             query = "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?"
             for number, size, crc32 in self._select(query, row.sequence):
                 named.add(row.round_path(number, Kept(size, crc32)))
@@ -253,7 +293,7 @@ class SqliteStore(SqliteReader):
         """Remove what a crash left behind."""
         named = self._named()
         left: list[Path] = []
-        for directory in _task_directories(self._data_dir):
+        for directory in task_directories(self._data_dir):
             if directory not in named:
                 left.append(directory)
                 continue
@@ -262,36 +302,6 @@ class SqliteStore(SqliteReader):
         for path in left:
             if discard(path):
                 _log.info("%s was left behind and is removed", path)
-
-
-def _open(data_dir: Path) -> sqlite3.Connection:
-    """Open a data directory's database for writing, with today's tables.
-
-    Raises:
-        StorageError: the disk refused, or the database is missing beside its models.
-    """
-    path, tasks = data_dir / DATABASE, data_dir / TASKS
-    make_directory(tasks)
-    if not path.exists() and _task_directories(data_dir):
-        raise StorageError(
-            f"{path} is missing beside the models in {tasks}; restore it from a back-up, or move them away"
-        )
-    with database_refusals(path):
-        connection = connect(path, "mode=rwc")
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # every commit is fsynced, in WAL mode too
-            connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache
-            connection.execute("PRAGMA foreign_keys = ON")
-            migrate(connection, path, time.time())
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def _task_directories(data_dir: Path) -> list[Path]:
-    return [path for path in (data_dir / TASKS).iterdir() if _DIRECTORY.fullmatch(path.name)]
 
 
 def _document(task: Task) -> str:

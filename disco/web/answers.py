@@ -8,13 +8,23 @@ from importlib.metadata import PackageNotFoundError, version
 from quart import Quart, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from disco.errors import DiscoError
+from disco.errors import DiscoError, Unauthenticated
 from disco.settings import Settings
+from disco.web import pages
+from disco.web.refusals import headers_for
 from disco.web.tasks import describe
 
 log = logging.getLogger("disco.web")
 
+#: From every site where ``*`` allows them all. Only a site that is named may change and remove what is there.
 METHODS = "GET, HEAD, POST, OPTIONS"
+
+#: For every answer; pages bring a policy of their own. JSON that a browser is made to show runs nothing.
+SHIELDS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def disco_version() -> str:
@@ -27,12 +37,14 @@ def disco_version() -> str:
 
 def install(app: Quart, settings: Settings) -> None:
     """Give an app its error answers, CORS headers and front page."""
-    allowed = {origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()}
+    allowed = settings.origins
 
     @app.get("/")
     async def front() -> Response:
-        """Say what this server is."""
-        return jsonify(
+        """Say what this server is: a browser gets the dashboard."""
+        if pages.wants_page(request):
+            return await pages.send("index.html")
+        answer = jsonify(
             name="Disco",
             version=disco_version(),
             about="a server for federated and decentralized learning that speaks the DISCO protocol",
@@ -40,18 +52,17 @@ def install(app: Quart, settings: Settings) -> None:
             federated="/federated/:taskID (WebSocket)",
             decentralized="/decentralized/:taskID (WebSocket)",
         )
-
-    @app.get("/healthz")
-    async def alive() -> Response:
-        """Say that the server answers."""
-        return jsonify(status="alive")
+        answer.headers["Vary"] = "Accept"
+        return answer
 
     @app.errorhandler(DiscoError)
-    async def refused(error: DiscoError) -> tuple[Response, int]:
+    async def refused(error: DiscoError) -> tuple[Response, int, dict[str, str]]:
         body, status = describe(error)
         if status >= 500:
             log.error("path=%s %s", request.path[:200], error)
-        return jsonify(body), status
+        if isinstance(error, Unauthenticated) and pages.wants_page(request):
+            return await pages.send("task.html", status), status, headers_for(error)  # it asks for a token
+        return jsonify(body), status, headers_for(error)
 
     @app.errorhandler(HTTPException)
     async def failed(error: HTTPException) -> tuple[Response, int]:
@@ -62,7 +73,11 @@ def install(app: Quart, settings: Settings) -> None:
 
     @app.after_request
     async def share(answer: Response) -> Response:
-        """Let pages of allowed origins read the answer (Fetch standard, CORS protocol)."""
+        """Let pages of allowed origins read the answer (Fetch standard, CORS protocol), and nobody guess its type."""
+        for name, value in SHIELDS.items():
+            answer.headers.setdefault(name, value)
+        if settings.tls.certfile is not None:
+            answer.headers["Strict-Transport-Security"] = "max-age=31536000"
         origin = request.headers.get("Origin")
         if "*" in allowed:
             answer.headers["Access-Control-Allow-Origin"] = "*"
@@ -73,7 +88,8 @@ def install(app: Quart, settings: Settings) -> None:
             return answer
         answer.headers["Access-Control-Expose-Headers"] = "ETag, Location, X-Disco-Round"
         if request.method == "OPTIONS":
-            answer.headers["Access-Control-Allow-Methods"] = METHODS
+            named = origin in allowed
+            answer.headers["Access-Control-Allow-Methods"] = f"{METHODS}, PUT, DELETE" if named else METHODS
             answer.headers["Access-Control-Allow-Headers"] = "Content-Type, If-None-Match, Authorization"
             answer.headers["Access-Control-Max-Age"] = "86400"
         return answer

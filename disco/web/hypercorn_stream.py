@@ -63,6 +63,10 @@ class Upgrade:
         )
         return self.stream.websocket
 
+    async def stopping(self) -> None:
+        """Wait until the server takes no new connections, for it is about to stop."""
+        await self.stream.context.terminated.wait()
+
 
 class UpgradableStream(WSStream):
     """An upgrade request. The app answers it by ASGI messages, or takes the connection over.

@@ -10,12 +10,15 @@ import itertools
 import json
 import logging
 import re
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, cast
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketScope
 
+from disco.core.access import Deed
 from disco.core.events import ParticipantID, Scheme
 from disco.core.rate import TokenBucket
 from disco.errors import DiscoError, LimitExceeded, SchemeForbidden, TextMessage, Unavailable, UnknownTask
@@ -26,7 +29,10 @@ from disco.runtime.directory import Directory
 from disco.runtime.fast_websocket import Patience
 from disco.runtime.transport import Received, Transport
 from disco.settings import Settings
+from disco.web.access import Gate
+from disco.web.door import Door
 from disco.web.hypercorn_seam import EXTENSION
+from disco.web.refusals import headers_for
 from disco.wire import DIALECTS
 from disco.wire.dialect import Dialect
 
@@ -114,13 +120,20 @@ class Lobby:
 
     Args:
         numbers: IDs for peers of the v2 dialect, integers unique on this server.
+        gate: decides who may join.
+        door: counts who does.
+        nursery: lives as long as the lobby.
     """
 
     directory: Directory
     settings: Settings
     numbers: itertools.count[int]
     budget: Budget
+    gate: Gate
+    door: Door
+    nursery: trio.Nursery
     guests: int = 0
+    _heeding: bool = False
     _left: trio.Event = field(default_factory=trio.Event)
 
     async def empty(self) -> None:
@@ -128,6 +141,17 @@ class Lobby:
         while self.guests:
             self._left = trio.Event()
             await self._left.wait()
+
+    def heed(self, stopping: Callable[[], Awaitable[None]]) -> None:
+        """Say goodbye to everybody when `stopping` returns, also where nobody but the server itself is told."""
+
+        async def say_goodbye() -> None:
+            await stopping()
+            self.directory.close_all(1001, "the server is stopping")
+
+        if not self._heeding:
+            self._heeding = True
+            self.nursery.start_soon(say_goodbye)
 
     def find(self, path: str) -> tuple[Address, Coordinator[Any]]:
         """Return what a path asks for, and who runs it.
@@ -142,6 +166,8 @@ class Lobby:
         if address.scheme not in entry.task.schemes:
             raise SchemeForbidden(f"the task {address.task!r} is not open for {address.scheme} training")
         coordinator = entry.training if address.scheme is Scheme.FEDERATED else entry.hub
+        if entry.pause.on:
+            raise Unavailable(f"the task {address.task!r} is paused; try again later")
         if coordinator is None:
             raise Unavailable(f"the task {address.task!r} is being restarted; try again in a moment")
         return address, coordinator
@@ -192,12 +218,28 @@ class WebsocketEdge:
         """Refuse before the upgrade, with a status and a sentence, or serve."""
         await receive()  # websocket.connect
         lobby = self._app.lobby
-        try:
-            address, coordinator = lobby.find(self._scope["path"])
-        except DiscoError as error:
-            log.info("path=%s refused: %s", self._scope["path"][:200], error)
-            await refuse(self._scope, send, error)
-            return
+        with ExitStack() as visit:
+            try:
+                asked = lobby.gate.asked(self._scope)
+                visit.enter_context(lobby.door.entered(asked.address, trio.current_time()))
+                address, coordinator = lobby.find(self._scope["path"])
+                lobby.gate.require(Deed.JOIN, asked, lobby.directory.get(address.task).task)
+            except DiscoError as error:
+                log.info("path=%s refused: %s", self._scope["path"][:200], error)
+                await refuse(self._scope, send, error)
+                return
+            await self._serve(receive, send, address, coordinator, asked.protocol)
+
+    async def _serve(
+        self,
+        receive: ASGIReceiveCallable,
+        send: ASGISendCallable,
+        address: Address,
+        coordinator: Coordinator[Any],
+        protocol: str | None,
+    ) -> None:
+        """Accept, and serve until either side closes."""
+        lobby = self._app.lobby
         limits = lobby.settings.limits
         size = limits.message_bytes if address.scheme is Scheme.FEDERATED else limits.signal_bytes
         reservation = Reservation(lobby.budget, coordinator.lane)
@@ -205,10 +247,11 @@ class WebsocketEdge:
         upgrade: Any = cast("dict[str, Any]", self._scope.get("extensions") or {}).get(EXTENSION)
         transport: Transport
         if upgrade is not None:
+            lobby.heed(upgrade.stopping)
             patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
-            transport = await upgrade.accept(limit_bytes=size, patience=patience, gate=reservation)
+            transport = await upgrade.accept(protocol, limit_bytes=size, patience=patience, gate=reservation)
         else:
-            await send({"type": "websocket.accept", "subprotocol": None, "headers": []})
+            await send({"type": "websocket.accept", "subprotocol": protocol, "headers": []})
             transport = AsgiTransport(receive, send, size)
         try:
             await lobby.serve(transport, address, coordinator, reservation)
@@ -223,6 +266,7 @@ async def refuse(scope: WebsocketScope, send: ASGISendCallable, error: DiscoErro
         return
     body = json.dumps({"error": str(error)}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers += [(name.lower().encode(), value.encode()) for name, value in headers_for(error).items()]
     start: dict[str, Any] = {
         "type": "websocket.http.response.start",
         "status": error.http_status,

@@ -22,9 +22,13 @@ import trio
 from quart import Blueprint, Request, Response, current_app, request
 from werkzeug.datastructures import Headers
 
+from disco.core.access import Deed
 from disco.core.submission import read_submission
-from disco.errors import DiscoError, InvalidTask, Problem, UnknownTask
+from disco.core.task import Task
+from disco.errors import DiscoError, InvalidTask, MalformedMessage, Problem, UnknownTask
 from disco.runtime.directory import Directory, Entry, Served
+from disco.web import pages
+from disco.web.gatekeeping import gate
 
 #: What axios asks for unless told otherwise: the sign of a client of 2022–23.
 AXIOS_ACCEPT = "application/json, text/plain, */*"
@@ -52,18 +56,24 @@ async def list_tasks() -> Response:
 
 @blueprint.get("/tasks/<task>", strict_slashes=False)
 async def show_task(task: str) -> Response:
-    """One task, with where its training stands."""
+    """One task, with where its training stands; a browser gets its page."""
+    if pages.wants_page(request):
+        known = any(entry.task.id == task for entry in directory())
+        return await pages.send("task.html" if known else "missing.html", 200 if known else 404)
     entry = directory().get(task)
     session = entry.session
     state = {
         "round": session.round if session is not None else 0,
         "participants": len(session.present) if session is not None else 0,
         "contributions": len(session.contributors) if session is not None else 0,
+        "state": entry.condition.state,
+        "reason": entry.condition.reason,
         "parameters": entry.model.weights.parameters,
         "model": f"/tasks/{task}/model.json",
         "weights": f"/tasks/{task}/weights.bin",
     }
-    return conditional(json.dumps({**entry.task.public(), "state": state}).encode(), "application/json")
+    body = json.dumps({**entry.task.public(), "state": state}).encode()
+    return conditional(body, "application/json", vary="Accept")
 
 
 @blueprint.post("/tasks", strict_slashes=False)
@@ -73,6 +83,9 @@ async def add_task() -> Response:
     body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
     submission = await trio.to_thread.run_sync(read_submission, body, request.content_type or "")
     del body
+    # A token may be for some tasks only, and which one this is stands in the body.
+    guard = gate()
+    guard.require(Deed.ADD, guard.asked(request.scope), submission.task, submission.task.id)
     entry = await directory().add(submission, "post")
     address = f"/tasks/{entry.task.id}"
     answer = Response(
@@ -80,6 +93,27 @@ async def add_task() -> Response:
     )
     answer.headers["Location"] = address
     return answer
+
+
+@blueprint.put("/tasks/<task>", strict_slashes=False)
+async def change_task(task: str) -> Response:
+    """Give a task another document, alone or as ``{task}``; its ID, its model and its rounds stay."""
+    entry = directory().get(task)
+    body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    changed = read_document(body)
+    if changed.id != entry.task.id:
+        raise InvalidTask(
+            [Problem("task.id", f"must stay {entry.task.id!r}: give another task its own place")]
+        )
+    entry = await directory().change(changed)
+    return Response(json.dumps(entry.task.public()), 200, mimetype="application/json")
+
+
+@blueprint.delete("/tasks/<task>", strict_slashes=False)
+async def remove_task(task: str) -> Response:
+    """Forget a task, its model and its rounds. One from a folder is back at the next start, unless its folder goes."""
+    await directory().remove(task)
+    return Response("", 204)
 
 
 @blueprint.get("/tasks/<task>/<path:name>")
@@ -97,6 +131,22 @@ async def model_file(task: str, name: str) -> Response:
             return await served(entry, "integers", "application/json")
         case _:
             return await served(entry, "msgpack", "application/octet-stream")
+
+
+def read_document(body: bytes) -> Task:
+    """Read the body of ``PUT /tasks/:id``: a task's document, alone or under ``task``.
+
+    Raises:
+        MalformedMessage: it is no JSON.
+        InvalidTask: every problem of the document.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedMessage(f"the body is not JSON: {error}") from error
+    if isinstance(document, dict) and isinstance(document.get("task"), dict):
+        document = document["task"]
+    return Task.from_document(document)
 
 
 def choose_format(asked: Request) -> str:

@@ -154,7 +154,8 @@ def _parse_decentralized(message: Any) -> Message:
     """Translate a message of the decentralized scheme."""
     match message:
         case words.PeersForRound():
-            return events.PeersForRound(tuple(map(ParticipantID, message.peers)), message.aggregationRound)
+            peers, count = tuple(map(ParticipantID, message.peers)), message.nbOfParticipants or 0
+            return events.PeersForRound(peers, message.aggregationRound, count)
         case words.SignalForPeer():
             return events.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
         case words.ModelProviderInfo():
@@ -216,7 +217,8 @@ def _encode_decentralized(message: events.DecentralizedMessage) -> bytes:
                 joinedMidTraining=message.mid_training,
             )
         case events.PeersForRound():
-            return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round)
+            said = _present(nbOfParticipants=message.participants or None)
+            return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round, **said)
         case events.Signal():
             return _pack(words.SignalForPeer, peer=message.sender, signal=Raw(message.signal))
         case events.ModelProvider():

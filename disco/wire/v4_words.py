@@ -120,10 +120,11 @@ class NewDecentralizedNodeInfo(Word):
 
 
 class PeersForRound(Word):
-    """The others of a round."""
+    """The others of a round; how many are present is told by servers of late 2026 only."""
 
     peers: Identifiers
     aggregationRound: Count
+    nbOfParticipants: Count | None = None
 
 
 class StartWeightSharing(Word):

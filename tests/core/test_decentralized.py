@@ -137,9 +137,9 @@ def test_the_minimum_of_ready_peers_is_introduced_without_themselves_and_in_one_
     session = session_of(Policy.first_ready(3), A, B, C, D)
     assert after(session, BecameReady(A), BecameReady(B)) == []
     assert after(session, BecameReady(D)) == [
-        Send((A,), PeersForRound((B, D), 0)),
-        Send((B,), PeersForRound((A, D), 0)),
-        Send((D,), PeersForRound((A, B), 0)),
+        Send((A,), PeersForRound((B, D), 0, 4)),
+        Send((B,), PeersForRound((A, D), 0, 4)),
+        Send((D,), PeersForRound((A, B), 0, 4)),
     ]
 
 
@@ -147,8 +147,8 @@ def test_a_late_peer_waits_for_the_next_group() -> None:
     session = session_of(Policy.first_ready(2), A, B, C, D)
     after(session, BecameReady(A), BecameReady(B), BecameReady(C))
     assert told(after(session, BecameReady(D))) == {
-        C: [PeersForRound((D,), 1)],
-        D: [PeersForRound((C,), 1)],
+        C: [PeersForRound((D,), 1, 4)],
+        D: [PeersForRound((C,), 1, 4)],
     }
 
 
@@ -161,8 +161,8 @@ def test_who_leaves_while_ready_is_in_no_round() -> None:
     session = session_of(Policy.first_ready(2), A, B, C)
     assert after(session, BecameReady(A), Left(A), BecameReady(B)) == []
     assert told(after(session, BecameReady(C))) == {
-        B: [PeersForRound((C,), 0)],
-        C: [PeersForRound((B,), 0)],
+        B: [PeersForRound((C,), 0, 2)],
+        C: [PeersForRound((B,), 0, 2)],
     }
 
 
@@ -191,7 +191,7 @@ def test_a_round_does_not_wait_for_who_has_not_joined_it() -> None:
 def test_the_last_missing_peer_closes_the_round_by_leaving() -> None:
     session = session_of(Policy.all_joined(2), A, B, C)
     after(session, RoundJoined(C), BecameReady(A), BecameReady(B))
-    assert told(after(session, Left(C))) == {A: [PeersForRound((B,), 0)], B: [PeersForRound((A,), 0)]}
+    assert told(after(session, Left(C))) == {A: [PeersForRound((B,), 0, 2)], B: [PeersForRound((A,), 0, 2)]}
 
 
 def test_all_ready_but_too_few_wait() -> None:
@@ -212,7 +212,7 @@ def test_a_round_does_not_wait_for_a_peer_that_fetches_the_model() -> None:
     session = session_of(Policy.all_present(2), A, B, C)
     after(session, BecameReady(A), BecameReady(B))
     heard = told(after(session, ModelSyncRequested(C)))
-    assert heard[A][-1] == PeersForRound((B,), 0)
+    assert heard[A][-1] == PeersForRound((B,), 0, 3)
 
 
 def test_a_peer_that_has_the_model_is_waited_for_again() -> None:
@@ -339,45 +339,110 @@ def test_too_slow_connections_are_tried_again_by_everybody() -> None:
     assert session.deadline == 120.0
 
 
-def test_when_retries_are_used_up_the_unconnected_are_out_and_the_others_start() -> None:
-    session = connecting(A, B, C)
-    after(session, ConnectionsEstablished(A), ConnectionsEstablished(B))
-    for attempt in range(3):
-        assert told(after(session, Ticked(), now=60.0 * (attempt + 1)))[C] == [RetryConnections()]
-    assert after(session, Ticked(), now=240.0) == [
+def retried(*peers: ParticipantID, limits: BarrierLimits = LIMITS) -> DecentralizedSession:
+    """A session whose peers have just been told to try again, at 60 s."""
+    session = connecting(*peers, limits=limits)
+    session.handle(Ticked(), 60.0)
+    return session
+
+
+def test_who_tries_again_says_that_it_is_ready_and_gets_the_same_round_again() -> None:
+    session = retried(A, B)
+    assert after(session, BecameReady(A), now=61.0) == []
+    assert told(after(session, BecameReady(B), now=61.0)) == {
+        A: [PeersForRound((B,), 0, 2)],
+        B: [PeersForRound((A,), 0, 2)],
+    }
+    assert session.deadline == 121.0
+    assert after(session, ConnectionsEstablished(A)) == []
+    assert after(session, ConnectionsEstablished(B)) == [Send((A, B), StartSharing())]
+    after(session, BecameReady(A))
+    assert told(after(session, BecameReady(B)))[A] == [PeersForRound((B,), 1, 2)]
+
+
+def test_connections_of_an_attempt_that_is_over_do_not_count_and_their_peer_is_told_again() -> None:
+    session = retried(A, B)
+    assert after(session, ConnectionsEstablished(A)) == [Send((A,), RetryConnections())]
+    assert told(after(session, BecameReady(A), BecameReady(B))).keys() == {A, B}
+
+
+def test_only_who_is_not_ready_again_is_told_again() -> None:
+    session = retried(A, B)
+    after(session, BecameReady(A), now=61.0)
+    assert after(session, Ticked(), now=120.0) == [Send((B,), RetryConnections())]
+    assert told(after(session, BecameReady(B))).keys() == {A, B}
+
+
+def test_when_retries_are_used_up_the_unconnected_are_out_and_the_others_begin_again_without_them() -> None:
+    session = connecting(A, B, C, limits=BarrierLimits(60, 1))
+    after(session, Ticked(), now=60.0)
+    after(session, BecameReady(A), BecameReady(B), BecameReady(C), now=61.0)
+    after(session, ConnectionsEstablished(A), ConnectionsEstablished(B), now=62.0)
+    assert after(session, Ticked(), now=121.0) == [
         Send((C,), ConnectionsFailed()),
-        Send((A, B), StartSharing()),
+        Send((A, B), RetryConnections()),
     ]
-    assert session.deadline == math.inf
+    assert told(after(session, BecameReady(A), BecameReady(B))) == {
+        A: [PeersForRound((B,), 0, 3)],
+        B: [PeersForRound((A,), 0, 3)],
+    }
 
 
-def test_a_round_with_too_few_connected_peers_is_abandoned() -> None:
+def test_who_is_never_ready_again_is_out_too() -> None:
+    session = retried(A, B, C, limits=BarrierLimits(60, 1))
+    after(session, BecameReady(A), BecameReady(B))
+    effects = told(after(session, Ticked(), now=120.0))
+    assert effects[C] == [ConnectionsFailed()]
+    assert effects[A] == [PeersForRound((B,), 0, 3)]
+
+
+def test_who_was_out_is_waited_for_once_it_is_heard_of_again() -> None:
+    session = connecting(A, B, C, limits=BarrierLimits(60, 0))
+    after(session, ConnectionsEstablished(A), ConnectionsEstablished(B))
+    after(session, Ticked(), now=60.0)
+    after(session, RoundJoined(C), BecameReady(A))
+    assert after(session, BecameReady(B)) == []
+    assert told(after(session, BecameReady(C))).keys() == {A, B, C}
+
+
+def test_too_few_connected_peers_wait_for_others() -> None:
+    """Telling them that they failed would end them, and there is no need: whoever comes completes the round."""
     session = connecting(A, B, C, limits=BarrierLimits(60, 0))
     after(session, ConnectionsEstablished(A))
     assert after(session, Ticked(), now=60.0) == [
         Send((B, C), ConnectionsFailed()),
-        Send((A,), ConnectionsFailed()),
+        Send((A,), RetryConnections()),
     ]
+    assert after(session, BecameReady(A)) == []
+    assert told(after(session, Joined(D), BecameReady(D)))[A] == [PeersForRound((D,), 0, 4)]
 
 
-def test_a_peer_that_leaves_while_connecting_is_not_waited_for() -> None:
+def test_when_a_peer_leaves_while_connecting_the_others_begin_again_without_it() -> None:
+    """Those who were connected to it already would wait for its update."""
     session = connecting(A, B, C)
     after(session, ConnectionsEstablished(A), ConnectionsEstablished(B))
     assert told(after(session, Left(C))) == {
-        A: [ParticipantsChanged(2), StartSharing()],
-        B: [ParticipantsChanged(2), StartSharing()],
+        A: [ParticipantsChanged(2), RetryConnections()],
+        B: [ParticipantsChanged(2), RetryConnections()],
     }
+    assert told(after(session, BecameReady(A), BecameReady(B))).keys() == {A, B}
 
 
-def test_leaving_while_connecting_abandons_a_round_that_becomes_too_small() -> None:
+def test_leaving_while_connecting_lets_a_round_that_becomes_too_small_wait_for_more() -> None:
     session = connecting(A, B)
-    assert told(after(session, Left(B)))[A] == [WaitingForMore(1), ConnectionsFailed()]
+    assert told(after(session, Left(B)))[A] == [WaitingForMore(1), RetryConnections()]
+    for attempt in range(10):
+        heard = told(after(session, Ticked(), now=60.0 * (attempt + 1)))
+        assert heard == {A: [RetryConnections()]}, "waiting for others is no failed attempt"
+    after(session, Joined(C), BecameReady(A))
+    assert told(after(session, BecameReady(C))).keys() == {A, C}
 
 
-def test_a_peer_that_is_ready_again_has_given_up_the_round_that_connects() -> None:
+def test_a_peer_that_is_ready_while_others_connect_has_given_up_and_all_begin_again() -> None:
     session = connecting(A, B, C)
     after(session, ConnectionsEstablished(A), ConnectionsEstablished(B))
-    assert told(after(session, BecameReady(C))) == {A: [StartSharing()], B: [StartSharing()]}
+    assert after(session, BecameReady(C)) == [Send((A, B), RetryConnections())]
+    assert told(after(session, BecameReady(A), BecameReady(B))).keys() == {A, B, C}
 
 
 def test_connected_outside_a_round_is_recorded() -> None:

@@ -62,6 +62,9 @@ class Hub(RuleBasedStateMachine):
         self.syncing: set[ParticipantID] = set()
         self.connecting: set[ParticipantID] = set()
         self.unconnected: set[ParticipantID] = set()
+        self.regrouping: set[ParticipantID] = set()
+        self.out: set[ParticipantID] = set()
+        self.again: set[ParticipantID] = set()
         self.waiting: dict[ParticipantID, bool] = {}
         self.uncleared: set[ParticipantID] = set()
         self.rounds = 0
@@ -72,12 +75,13 @@ class Hub(RuleBasedStateMachine):
         self.session = DecentralizedSession(policy)
 
     def drop(self, peer: ParticipantID) -> None:
-        for group in (self.ready, self.joined, self.syncing, self.connecting, self.unconnected):
+        for group in (self.ready, self.joined, self.syncing, self.out):
             group.discard(peer)
+        self.give_up(peer)
 
     def give_up(self, peer: ParticipantID) -> None:
-        self.connecting.discard(peer)
-        self.unconnected.discard(peer)
+        for group in (self.connecting, self.unconnected, self.regrouping):
+            group.discard(peer)
 
     def handle(self, event: Event) -> Sequence[Effect]:
         effects = self.session.handle(event, self.now)
@@ -108,13 +112,16 @@ class Hub(RuleBasedStateMachine):
         for to, message in lists.items():
             assert set(message.peers) == group - {to}, "a split round, or invited to itself"
             assert len(message.peers) == len(set(message.peers))
-            assert message.round == self.rounds
-        self.rounds += 1
+            again = bool(self.again)
+            assert message.round == self.rounds - again
+            assert message.participants == len(self.present)
+        self.rounds += not again
         self.ready -= group
         self.joined -= group
         if self.policy.barrier is not None:
             assert not self.connecting, "a second round while one connects"
-            self.connecting, self.unconnected = set(group), set(group)
+            assert not self.regrouping, "a round without those who were to begin again"
+            self.connecting, self.unconnected, self.again = set(group), set(group), set()
 
     def check_notices(self, event: Event, effects: Sequence[Effect]) -> None:
         heard: dict[ParticipantID, list[Any]] = {}
@@ -154,11 +161,18 @@ class Hub(RuleBasedStateMachine):
                 assert len(effect.to) >= self.policy.minimum
                 self.connecting = set()
             case ConnectionsFailed():
-                assert set(effect.to) <= self.connecting
-                self.connecting -= set(effect.to)
-                self.unconnected -= set(effect.to)
+                assert set(effect.to) <= self.unconnected | self.regrouping
+                for peer in effect.to:
+                    self.give_up(peer)
+                    self.again.discard(peer)
+                    self.out.add(peer)
             case RetryConnections():
-                assert set(effect.to) == self.connecting
+                assert set(effect.to) <= self.connecting | self.regrouping
+                if self.connecting:
+                    assert set(effect.to) == self.connecting, "somebody connects on while others begin again"
+                    self.again = set(self.connecting)
+                self.regrouping |= self.connecting
+                self.connecting, self.unconnected = set(), set()
             case ModelProvider(provider):
                 assert provider in self.present - self.syncing
             case ModelWanted(newcomer):
@@ -191,15 +205,16 @@ class Hub(RuleBasedStateMachine):
     def leave(self, peer: ParticipantID) -> None:
         self.present.discard(peer)
         self.drop(peer)
+        self.again.discard(peer)
         self.waiting.pop(peer, None)
         self.handle(Left(peer))
 
     @rule(peer=peers)
     def start_training(self, peer: ParticipantID) -> None:
         if peer in self.present:
+            self.drop(peer)
+            self.again.discard(peer)
             self.joined.add(peer)
-            self.ready.discard(peer)
-            self.syncing.discard(peer)
         self.handle(RoundJoined(peer))
 
     @rule(peer=peers)
@@ -208,6 +223,9 @@ class Hub(RuleBasedStateMachine):
             self.ready.add(peer)
             self.joined.add(peer)
             self.syncing.discard(peer)
+            self.out.discard(peer)
+            if peer in self.connecting:
+                self.again.discard(peer)
             self.give_up(peer)
             self.uncleared.discard(peer)
         self.handle(BecameReady(peer))
@@ -231,6 +249,7 @@ class Hub(RuleBasedStateMachine):
     def fetch(self, peer: ParticipantID) -> None:
         if peer in self.present and self.policy.syncs_models:
             self.drop(peer)
+            self.again.discard(peer)
             self.syncing.add(peer)
         self.handle(ModelSyncRequested(peer))
 
@@ -256,12 +275,12 @@ class Hub(RuleBasedStateMachine):
             case Formation.ALL_JOINED:
                 assert self.joined - self.ready, "all who joined are ready, and they wait"
             case Formation.ALL_PRESENT:
-                assert self.present - self.syncing - self.ready, "all are ready, and they wait"
+                assert self.present - self.syncing - self.out - self.ready, "all are ready, and they wait"
 
     @invariant()
     def who_connects_has_a_deadline(self) -> None:
         if hasattr(self, "session"):
-            assert math.isfinite(self.session.deadline) == bool(self.connecting)
+            assert math.isfinite(self.session.deadline) == bool(self.unconnected | self.regrouping)
 
 
 TestHub = Hub.TestCase

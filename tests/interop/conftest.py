@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
+from tests.conftest import TINY
+from tests.interop.strict.driver import Page, open_page
+
 #: Seconds that one script of the kit may take; the longest takes about ten.
 PATIENCE = 120
 
 Kit: TypeAlias = Callable[..., dict[str, Any]]
+OpenPage: TypeAlias = Callable[[str], AbstractAsyncContextManager[Page]]
+TinyTask: TypeAlias = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +70,24 @@ def kit(served: str, interop_kit: Path, node_environment: dict[str, str]) -> Kit
         return verdict
 
     return run
+
+
+@pytest.fixture
+def strict(interop_kit: Path, node_environment: dict[str, str]) -> OpenPage:
+    """Open a page with strict clients of ours against a server: `async with strict(url) as page`."""
+    return partial(open_page, environment=node_environment)
+
+
+@pytest.fixture
+def tiny_task(tmp_path: Path) -> TinyTask:
+    """Make a folder with the tiny task, with more lines of TOML for its training and at its end."""
+
+    def make(training: str = "", sections: str = "") -> Path:
+        folder = tmp_path / "tasks"
+        shutil.copytree(TINY / "tiny", folder / "tiny")
+        file = folder / "tiny" / "task.toml"
+        compile_data = "[trainingInformation.modelCompileData]"
+        file.write_text(file.read_text().replace(compile_data, f"{training}\n{compile_data}") + sections)
+        return folder
+
+    return make

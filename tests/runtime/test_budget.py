@@ -114,9 +114,9 @@ async def test_many_takers_never_exceed_the_budget(clients: int, nursery: trio.N
 async def test_a_lane_lets_in_a_few_and_the_next_when_one_has_been_handled(nursery: trio.Nursery) -> None:
     budget, lane = Budget(1000), Lane(2)
     inside = [Reservation(budget, lane) for _ in range(3)]
-    for reservation in inside:
+    for reservation in inside:  # one by one: Trio starts tasks in any order
         nursery.start_soon(reservation.admit, 10)
-    await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
     assert [reservation.held_bytes for reservation in inside] == [10, 10, 0]
     inside[0].release()
     await trio.testing.wait_all_tasks_blocked()

@@ -9,7 +9,7 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from disco.runtime import byte_stream
-from disco.runtime.byte_stream import LOST, READ_BYTES, YIELD_BYTES, ByteStream, SocketBytes, StreamBytes
+from disco.runtime.byte_stream import FULL_READ_BYTES, LOST, YIELD_BYTES, ByteStream, SocketBytes, StreamBytes
 from tests.runtime.websocket_pairs import socket_pair
 
 MEGABYTES = os.urandom(7_654_321)
@@ -73,7 +73,7 @@ async def test_no_read_takes_more_than_its_share(pair: tuple[ByteStream, trio.ab
         while total < len(MEGABYTES):
             sizes.append(len(await server.read()))
             total += sizes[-1]
-    assert max(sizes) <= READ_BYTES
+    assert max(sizes) <= FULL_READ_BYTES
 
 
 async def test_the_end_is_an_empty_read(pair: tuple[ByteStream, trio.abc.Stream]) -> None:
@@ -175,6 +175,7 @@ class Turns:
 
 async def test_a_busy_client_leaves_the_others_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byte_stream, "READ_BYTES", 1000)
+    monkeypatch.setattr(byte_stream, "FULL_READ_BYTES", 1000)
     left, right = socket_pair()
     server, turns = byte_stream.over(left), Turns()
     async with left, right, trio.open_nursery() as nursery:

@@ -78,7 +78,8 @@ class Client:
                 try:
                     await self.socket.get_message()
                 except ConnectionClosed as closed:
-                    return closed.reason.code, closed.reason.reason or ""
+                    reason = closed.reason
+                    return (reason.code, reason.reason or "") if reason is not None else (1006, "")
 
 
 @asynccontextmanager

@@ -25,7 +25,9 @@ CLIENTS = 64
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc"
+)
 def test_64_clients_sending_40_megabytes_at_once_stay_within_the_bytes_in_flight(tmp_path: Path) -> None:
     limit = str(LIMIT_MEGABYTES * 1_000_000)
     command = ("disco", "serve", "--port", "0", "--log-level", "warning")

@@ -23,6 +23,10 @@ MODEL = json.loads((TINY / "tiny" / "model.json").read_text())
 GOLDEN = Path(__file__).parents[1] / "interop" / "golden"
 
 
+#: Quart's test client leaves out where a request comes from.
+THIS_MACHINE = {"client": ("127.0.0.1", 50_000)}
+
+
 async def get(server: Server, path: str, headers: dict[str, str] | None = None) -> Any:
     return await server.app.test_client().get(path, headers=Headers(headers or {}))
 
@@ -30,7 +34,7 @@ async def get(server: Server, path: str, headers: dict[str, str] | None = None) 
 async def post(server: Server, body: Any, content_type: str = "application/json") -> Any:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return await server.app.test_client().post(
-        "/tasks", data=data, headers=Headers({"Content-Type": content_type})
+        "/tasks", data=data, headers=Headers({"Content-Type": content_type}), scope_base=THIS_MACHINE
     )
 
 

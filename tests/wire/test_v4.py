@@ -160,8 +160,9 @@ def test_a_type_that_is_no_name_is_refused(kind: Any) -> None:
 
 def test_peers_are_told_in_full() -> None:
     others = (ParticipantID("a"), ParticipantID("b"))
-    assert encode(events.PeersForRound(others, 2)) == {
+    assert encode(events.PeersForRound(others, 2, participants=4)) == {
         "type": "PeersForRound",
         "peers": ["a", "b"],
         "aggregationRound": 2,
+        "nbOfParticipants": 4,
     }

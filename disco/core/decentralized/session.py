@@ -1,8 +1,8 @@
 """One decentralized task as its hub sees it: present, ready, introduced.
 
     Joined ─► IDLE ──RoundJoined──► TRAINING ──BecameReady──► READY ──PeersForRound──► IDLE
-               │                                                ▲
-               └──ModelSyncRequested──► SYNCING ────────────────┘  (or RoundJoined first)
+               │                                                ▲                       │
+               └──ModelSyncRequested──► SYNCING ────────────────┘◄── BecameReady ── OUT ◄─┘ (could not be connected)
 
 Every event is followed by the same question: do those who are ready make a round? If so, all its members are
 introduced in one answer, back to back, because clients lose what a peer sends before they know that peer.
@@ -59,6 +59,8 @@ class Phase(Enum):
     TRAINING = auto()
     SYNCING = auto()
     READY = auto()
+    #: Excluded from a round, because it could not be connected; nobody waits for it until it is heard of again.
+    OUT = auto()
 
 
 class Notice(Enum):
@@ -134,19 +136,19 @@ class DecentralizedSession:
     def _apply(self, event: Event, now: float) -> list[Effect]:
         match event:
             case Ticked():
-                return list(self._barrier.expire(now)) if self._barrier is not None else []
+                return self._expire(now)
             case Joined(participant):
                 return self._join(participant)
             case Left(participant):
-                return self._leave(participant)
+                return self._leave(participant, now)
         peer = getattr(event, "participant", None)
         if peer is None:
             return []
         if peer not in self._peers:
             return [Record(peer, Outcome.DISCARDED, "it has not joined this session")]
-        return self._advance(peer, self._peers[peer], event)
+        return self._advance(peer, self._peers[peer], event, now)
 
-    def _advance(self, peer: ParticipantID, presence: Presence, event: Event) -> list[Effect]:
+    def _advance(self, peer: ParticipantID, presence: Presence, event: Event, now: float) -> list[Effect]:
         match event:
             case Signalled(_, to, signal):
                 return self._forward(peer, presence, to, signal)
@@ -155,17 +157,18 @@ class DecentralizedSession:
             case RoundJoined():
                 self._sync.finish(peer)
                 presence.phase = Phase.TRAINING
+                return self._withdraw(peer, now)
             case BecameReady():
                 self._sync.finish(peer)
                 presence.phase = Phase.READY
                 if presence.notice is Notice.RESUMED:
                     presence.notice = Notice.RUNNING
-                # Ready for the next round, it has given up on the one that is still connecting.
-                return self._withdraw(peer)
+                if self._barrier is not None and peer in self._barrier:
+                    return list(self._barrier.rejoin(peer, now))
             case ModelSyncRequested() if self._policy.syncs_models:
                 self._sync.request(peer)
                 presence.phase = Phase.SYNCING
-                return self._withdraw(peer)
+                return self._withdraw(peer, now)
             case _:
                 return [
                     Record(peer, Outcome.DISCARDED, f"{type(event).__name__} has no place in this session")
@@ -189,17 +192,26 @@ class DecentralizedSession:
         # The answer to its hello is the first that a newcomer hears.
         return [Send((peer,), welcome), *effects]
 
-    def _leave(self, peer: ParticipantID) -> list[Effect]:
+    def _leave(self, peer: ParticipantID, now: float) -> list[Effect]:
         if self._peers.pop(peer, None) is None:
             return []
         self._sync.leave(peer)
-        return [*self._announce(), *self._withdraw(peer)]
+        return [*self._announce(), *self._withdraw(peer, now)]
 
-    def _withdraw(self, peer: ParticipantID) -> list[Effect]:
+    def _withdraw(self, peer: ParticipantID, now: float) -> list[Effect]:
         """Take a peer out of the round that is connecting, if it is in it."""
         if self._barrier is None or peer not in self._barrier:
             return []
-        return list(self._barrier.leave(peer))
+        return list(self._barrier.leave(peer, now))
+
+    def _expire(self, now: float) -> list[Effect]:
+        """Act on the barrier's deadline."""
+        if self._barrier is None:
+            return []
+        effects, excluded = self._barrier.expire(now, counts=self._awaited() >= self._policy.minimum)
+        for peer in excluded:
+            self._peers[peer].phase = Phase.OUT
+        return list(effects)
 
     def _connect(self, peer: ParticipantID) -> list[Effect]:
         if self._barrier is None or peer not in self._barrier:
@@ -249,12 +261,14 @@ class DecentralizedSession:
             return []
         for peer in ready:
             self._peers[peer].phase = Phase.IDLE
+        regrouped = self._barrier is not None and not self._barrier.over
+        self._round += not regrouped  # a round whose peers regrouped is the same round
         if self._policy.barrier is not None:
-            self._barrier = Barrier(ready, self._policy.minimum, self._policy.barrier, now)
-        number, self._round = self._round, self._round + 1
+            retries = self._barrier.retries if self._barrier is not None and regrouped else 0
+            self._barrier = Barrier(ready, self._policy.barrier, now, retries)
+        others = {peer: tuple(other for other in ready if other != peer) for peer in ready}
         return [
-            Send((peer,), PeersForRound(tuple(other for other in ready if other != peer), number))
-            for peer in ready
+            Send((peer,), PeersForRound(others[peer], self._round - 1, len(self._peers))) for peer in ready
         ]
 
     def _awaited(self) -> int:
@@ -266,4 +280,4 @@ class DecentralizedSession:
             case Formation.ALL_JOINED:
                 return phases.count(Phase.READY) + phases.count(Phase.TRAINING)
             case Formation.ALL_PRESENT:
-                return len(phases) - phases.count(Phase.SYNCING)
+                return len(phases) - phases.count(Phase.SYNCING) - phases.count(Phase.OUT)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from disco.cli import main
+from disco.cli.join import describe
+from disco.cli.taking_part import Lesson, sentence
+from disco.participant import News, NewsKind, Participant
+from tests.conftest import Server
+
+
+def rows(path: Path, seed: int) -> Path:
+    """Write examples of the tiny task: y is 1 where a > b."""
+    points = np.random.default_rng(seed).normal(size=(60, 2)).round(3)
+    lines = [f"{a},{b},{int(a > b)}" for a, b in points]
+    path.write_text("\n".join(["a,b,y", *lines, "1,,0"]), "utf-8")
+    return path
+
+
+async def join(server: Server, *arguments: object) -> Result:
+    command = ["join", *map(str, arguments), "--server", server.url]
+    return await trio.to_thread.run_sync(partial(CliRunner().invoke, main, command))
+
+
+async def join_with_a_partner(server: Server, tmp_path: Path, *arguments: object) -> Result:
+    """Take part in three rounds beside a participant that always contributes zeros."""
+    results: list[Result] = []
+
+    async def partner(task_status: trio.TaskStatus[None]) -> None:
+        async with Participant(server.url, "tiny") as participant:
+            task_status.started()
+            for _ in range(3):
+                await participant.exchange([np.zeros_like(array) for array in participant.weights])
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partner)
+            data = rows(tmp_path / "rows.csv", 0)
+            results.append(await join(server, "tiny", "--data", data, "--rounds", 3, *arguments))
+    return results[0]
+
+
+async def test_rounds_are_trained_and_reported(server: Server, tmp_path: Path) -> None:
+    report = json.loads((await join_with_a_partner(server, tmp_path, "--json")).stdout)
+    assert [lesson["number"] for lesson in report["rounds"]] == [0, 1, 2]
+    assert all(math.isfinite(lesson["shared"]["loss"]) for lesson in report["rounds"])
+
+
+async def test_elsewhere_than_on_a_terminal_each_round_is_a_line(server: Server, tmp_path: Path) -> None:
+    lines = (await join_with_a_partner(server, tmp_path)).stdout.splitlines()
+    assert [line.split("   ")[0] for line in lines] == ["round 0", "round 1", "round 2"]
+
+
+async def test_what_is_written_is_what_the_server_serves(server: Server, tmp_path: Path) -> None:
+    await join_with_a_partner(server, tmp_path, "--out", tmp_path / "model.npz")
+    entry = server.app.directory.get("tiny")
+    with np.load(tmp_path / "model.npz") as written:
+        arrays = list(written.values())
+    for array, served in zip(arrays, entry.served().weights.arrays(), strict=True):
+        np.testing.assert_array_equal(array, served)
+
+
+async def test_rows_without_a_value_are_counted_on_stderr(server: Server, tmp_path: Path) -> None:
+    assert "1 rows lack a value and are left out" in (await join_with_a_partner(server, tmp_path)).stderr
+
+
+async def test_data_that_does_not_fit_is_one_sentence_before_anything_is_sent(
+    server: Server, tmp_path: Path
+) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("a,y\n1,1\n")
+    joined = await join(server, "tiny", "--data", data)
+    assert joined.exit_code == 2
+    assert joined.stderr == f"Error: {data} lacks the columns b; its first line must name them\n"
+
+
+async def test_an_unwritable_out_is_told_before_the_training(server: Server, tmp_path: Path) -> None:
+    joined = await join(server, "tiny", "--data", rows(tmp_path / "0.csv", 0), "--out", tmp_path / "model.h5")
+    assert joined.exit_code == 2
+    assert "--out must be a directory or end in .npz or .safetensors" in joined.stderr
+
+
+async def test_an_unknown_task_is_told(server: Server, tmp_path: Path) -> None:
+    joined = await join(server, "nobody", "--data", tmp_path)
+    assert joined.exit_code == 1
+    assert "there is no task 'nobody'" in joined.stderr
+
+
+def test_a_round_is_one_line() -> None:
+    lesson = Lesson(3, {"loss": 0.5}, {"loss": 0.25, "accuracy": 1.0}, 2, 1.26)
+    assert (
+        describe(lesson) == "round 3   mine loss 0.500   shared loss 0.250 accuracy 1.000   2 present   1.3 s"
+    )
+
+
+@pytest.mark.parametrize("kind", NewsKind)
+def test_all_news_has_words(kind: NewsKind) -> None:
+    assert sentence(News(kind, 2, "reset by peer"))

@@ -1,0 +1,82 @@
+"""What the documentation says is true: its blocks run, its bytes decode, nothing is left out."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from disco.cli import COMMANDS
+from disco.core.events import Misdelivered, ParticipantID, Scheme
+from disco.wire import DIALECTS
+from tests.docs.pages import DOCS, ROOT, Block, blocks, run_page
+
+PAGES = sorted(DOCS.glob("*.md"))
+TO_RUN = [page for page in PAGES if any("exec" in block.marks for block in blocks(page))]
+WIRE = [block for block in blocks(DOCS / "protocol.md") if "wire" in block.marks]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TO_RUN, ids=lambda page: page.stem)
+def test_every_marked_block_runs(page: Path, tmp_path: Path) -> None:
+    assert run_page(page, tmp_path) > 0
+
+
+def test_the_pages_that_promise_to_run_do() -> None:
+    assert {"start", "from-flower"} <= {page.stem for page in TO_RUN}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_are_python(page: Path) -> None:
+    for block in blocks(page):
+        if block.language == "python":
+            compile(
+                block.text,
+                f"{page.name}:{block.line}",
+                "exec",
+                ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+                dont_inherit=True,
+            )
+
+
+@pytest.mark.parametrize("block", WIRE, ids=lambda block: f"line {block.line}")
+def test_every_message_of_the_protocol_page_decodes(block: Block) -> None:
+    data = bytes.fromhex("".join(line.partition("#")[0] for line in block.text.splitlines()))
+    name, scheme, sender = block.marks["wire"].split("/")
+    dialect = DIALECTS[name]
+    if sender == "client":
+        event, _ = dialect.decode(data, ParticipantID("me"), Scheme(scheme), dialect.FORM)
+        assert not isinstance(event, Misdelivered), event
+    else:
+        dialect.parse(data, Scheme(scheme))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_protocol_page_names_every_message_of_a_generation(name: str) -> None:
+    text = (DOCS / "protocol.md").read_text("utf-8")
+    words = import_module(f"disco.wire.{name}_words")
+    messages = [code.name for code in words.Code] if name == "v2" else _messages(words)
+    assert [message for message in messages if message not in text] == []
+
+
+def _messages(words: ModuleType) -> list[str]:
+    defined = {name: value for name, value in vars(words).items() if isinstance(value, type)}
+    return [name for name, value in defined.items() if value.__module__ == words.__name__]
+
+
+def test_every_command_is_documented() -> None:
+    text = (DOCS / "commands.md").read_text("utf-8")
+    assert [name for name in COMMANDS if f"disco {name}" not in text] == []
+
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"])
+def test_links_from_the_root_lead_somewhere(page: str) -> None:
+    targets = LINK.findall((ROOT / page).read_text("utf-8"))
+    assert [target for target in targets if not (ROOT / target).exists()] == []
