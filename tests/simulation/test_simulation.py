@@ -33,10 +33,12 @@ class History(RuleBasedStateMachine):
     def client(self, number: int) -> Client:
         return self.world.clients[number]
 
-    @rule(who=somebody)
-    def connect(self, who: int) -> None:
+    @rule(who=somebody, eager=st.booleans())
+    def connect(self, who: int, eager: bool) -> None:
         if self.client(who).line is None:
             self.world.connect(self.client(who))
+            if eager:
+                self.world.say(self.client(who))
 
     @rule(who=somebody, heard=st.booleans())
     def lose(self, who: int, heard: bool) -> None:

@@ -194,7 +194,7 @@ class World:
     # ── what may happen ──────────────────────────────────────────────────────────────────────────────────
 
     def connect(self, client: Client) -> None:
-        """Open a connection and say hello; what waits is sent again, as the real client does after the answer."""
+        """Open a connection and say hello; what waits is sent again after the answer, by an eager client before it."""
         client.line = Line(client.name)
         client.line.up.append(Joined(client.name, identity=client.name))
         self.lines.append(client.line)

@@ -57,7 +57,9 @@ def aggregated(
     """Run one round of a rule."""
     given = list(updates)
     rule.begin(current)
-    for index, (update, share) in enumerate(zip(given, [1.0] * len(given) if shares is None else shares, strict=True)):
+    for index, (update, share) in enumerate(
+        zip(given, [1.0] * len(given) if shares is None else shares, strict=True)
+    ):
         rule.add(update, share, ParticipantID(f"p{index}"))
     return rule.finish()
 
