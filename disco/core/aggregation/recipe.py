@@ -117,8 +117,8 @@ def read_recipe(
     if defaults is not None and rule == "centered-clipping":
         known = {name: parameter.with_default(defaults[name]) for name, parameter in known.items()}
     chosen = _table(table, "optimizer")
-    optimizer = _name(chosen, "name", OPTIMIZERS, reading, "optimizer.") if "optimizer" in table else None
-    if "optimizer" in table and optimizer is None and "name" not in chosen:
+    optimizer = _name(chosen, "name", OPTIMIZERS, reading, "optimizer.")
+    if isinstance(table.get("optimizer"), Mapping) and "name" not in chosen:
         reading.problem("optimizer.name", f"is missing: one of {', '.join(OPTIMIZERS)}")
     steps = {name: value for name, value in chosen.items() if name != "name"}
     recipe = Recipe(
@@ -188,8 +188,8 @@ def _wire_parameters(document: Mapping[str, Any], path: str, reading: Reading) -
     known = RULES["centered-clipping"]
     privacy = _table(training, "privacy")
     given = {name: training[name] for name in known if name in training}
-    radii = (given.pop("clippingRadius", None), privacy.get("clippingRadius"))
-    if radius := next(filter(_clips, radii), None):
+    radius = given.pop("clippingRadius", privacy.get("clippingRadius"))
+    if isinstance(radius, int | float) and radius > 0:  # v2's and v3's own may be any number
         given["clippingRadius"] = radius
     place = "trainingInformation"
     if "byzantineFaultTolerance" in privacy:
@@ -199,11 +199,6 @@ def _wire_parameters(document: Mapping[str, Any], path: str, reading: Reading) -
     values = wire.read(place, {name: given[name] for name in known if name in given}, known, "byzantine")
     reading.problems += wire.problems
     return {name: values.get(name, parameter.default or 0.0) for name, parameter in known.items()}
-
-
-def _clips(radius: object) -> bool:
-    """Tell whether a number that v2 and v3 have for their own clipping is a radius."""
-    return isinstance(radius, int | float) and radius > 0
 
 
 def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -116,7 +116,7 @@ def test_byzantine_has_its_parameters_where_clients_have_them() -> None:
         ({"clippingRadius": 7}, 7.0),
         ({"privacy": {"clippingRadius": 6}}, 6.0),
         ({"clippingRadius": 7, "privacy": {"clippingRadius": 6}}, 7.0),
-        ({"clippingRadius": -1, "privacy": {"clippingRadius": 6}}, 6.0),
+        ({"clippingRadius": -1, "privacy": {"clippingRadius": 6}}, 1.0),
         ({"clippingRadius": 0}, 1.0),
         ({"clippingRadius": 7, "privacy": {"byzantineFaultTolerance": {"clippingRadius": 2}}}, 2.0),
     ],
