@@ -274,7 +274,7 @@ class FederatedSession:
             return discard("its sender has not said that it is connected")
         if event.key is not None and event.key in self._counted:
             return self._recall(event)
-        if event.round < self.round - self._rules.max_staleness:
+        if event.round < max(self.round - self._rules.max_staleness, 0):
             return discard(f"round {event.round} is over, the current round is {self.round}")
         if event.round > self.round:
             return discard(f"round {event.round} has not begun, the current round is {self.round}")

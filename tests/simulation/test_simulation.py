@@ -54,6 +54,19 @@ class History(RuleBasedStateMachine):
     def repeat(self, who: int) -> None:
         self.world.say(self.client(who))
 
+    @rule(eager=st.booleans())
+    def train(self, eager: bool) -> None:
+        """A good stretch: everybody comes, hears, contributes, and some of it arrives."""
+        for number in range(CLIENTS):
+            self.connect(number, eager)
+        self.world.flow()
+        for number in range(CLIENTS):
+            self.contribute(number)
+
+    @rule()
+    def flow(self) -> None:
+        self.world.flow()
+
     @precondition(lambda self: self.world.lines)
     @rule(which=st.integers(0, 7), count=st.integers(1, 3))
     def arrive(self, which: int, count: int) -> None:
@@ -98,5 +111,5 @@ class History(RuleBasedStateMachine):
             assert client.made is None or client.made.index in world.promised, "somebody waits for nothing"
 
 
-History.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+History.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
 TestHistory: Any = History.TestCase

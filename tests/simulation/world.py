@@ -275,11 +275,20 @@ class World:
         for client in self.clients:
             if client.line is None:
                 self.connect(client)
-        for _ in range(100):
-            for line in tuple(self.lines):
-                while line in self.lines and (line.up or not line.open):
-                    self.deliver_up(line)
-            for client in self.clients:
-                while client.line is not None and client.line.down:
-                    self.deliver_down(client)
+        for _ in range(10):
+            self.flow()
             self.wait(self.rules.interval)
+
+    def flow(self) -> None:
+        """Let everything arrive that is on its way."""
+        while True:
+            up = [line for line in self.lines if line.up or not line.open]
+            down = [client for client in self.clients if client.line is not None and client.line.down]
+            if not up and not down:
+                return
+            for line in up:
+                if line in self.lines:
+                    self.deliver_up(line)
+            for client in down:
+                if client.line is not None and client.line.down:
+                    self.deliver_down(client)

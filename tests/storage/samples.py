@@ -87,6 +87,7 @@ def snapshot(store: Store) -> list[Any]:
             stored.added_at,
             store.totals(stored.task.id),
             store.latest_round(stored.task.id),
+            {name: kept.tobytes() for name, kept in store.latest_state(stored.task.id).items()},
             store.model(stored.task.id).to_msgpack(tagged=True),
             [
                 (kept, bits(store.round_weights(stored.task.id, kept.number)))

@@ -25,6 +25,9 @@ TITANIC = TaskID("titanic")
 CHANGES: dict[str, Callable[[SqliteStore], None]] = {
     "add_task": lambda store: store.add_task(task("mnist"), model(3), "post", 0.0),
     "save_round": lambda store: save(store, "titanic", 3),
+    "save_round with a state": lambda store: store.save_round(
+        TITANIC, record(3), weights(3), {"fedadam-m": weights(4).flat, "fedadam-v": weights(5).flat}
+    ),
 }
 
 

@@ -52,12 +52,19 @@ class StoreMachine(RuleBasedStateMachine):
     def remove_task(self, name: str) -> None:
         self.both("remove_task", task(name).id)
 
-    @rule(name=NAMES, step=st.integers(0, 2), contributions=st.integers(0, 9), seed=st.integers(0, 3))
-    def save_round(self, name: str, step: int, contributions: int, seed: int) -> None:
+    @rule(
+        name=NAMES,
+        step=st.integers(0, 2),
+        contributions=st.integers(0, 9),
+        seed=st.integers(0, 3),
+        remembered=st.lists(st.sampled_from(["fedadam-m", "fedadam-v"]), unique=True),
+    )
+    def save_round(self, name: str, step: int, contributions: int, seed: int, remembered: list[str]) -> None:
         number = step
         with suppress(DiscoError):
             number += self.memory.latest_round(task(name).id).number
-        self.both("save_round", task(name).id, record(number, contributions), weights(seed))
+        state = {each: weights(seed).flat for each in remembered}
+        self.both("save_round", task(name).id, record(number, contributions), weights(seed), state)
 
     @rule(name=NAMES)
     def reset_rounds(self, name: str) -> None:
@@ -79,8 +86,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_disk_holds_what_is_kept_and_no_more(self) -> None:
         kept = sum(len(self.memory.rounds(stored.task.id)) for stored in self.memory.tasks())
+        states = sum(len(self.memory.latest_state(stored.task.id)) for stored in self.memory.tasks())
         found = [path for path in (self.data_dir / "tasks").rglob("*") if path.is_file()]
-        assert len(found) == kept + len(self.memory.tasks())
+        assert len(found) == kept + states + len(self.memory.tasks())
 
     def teardown(self) -> None:
         self.disk.close()

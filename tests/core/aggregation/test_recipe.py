@@ -13,7 +13,9 @@ from disco.core.task import Task
 from disco.errors import InvalidTask
 from tests.core.aggregation.updates import contribution, vector
 
-DEFAULTS = {name: {key: known.default for key, known in table.items()} for name, table in RULES.items()}
+DEFAULTS = {
+    name: {key: known.default or 0.0 for key, known in table.items()} for name, table in RULES.items()
+}
 
 
 def document(training: dict[str, Any] | None = None, **aggregation: Any) -> dict[str, Any]:
