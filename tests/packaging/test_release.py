@@ -52,6 +52,9 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     git(tmp_path, "init", "--quiet")
+    # The release's own git needs somebody too, and a fresh machine knows nobody.
+    for name, value in (("user.name", "Test"), ("user.email", "test@example.org"), ("tag.gpgsign", "false")):
+        git(tmp_path, "config", name, value)
     commit(tmp_path)
     return tmp_path
 
