@@ -24,6 +24,8 @@ FLAGS = [
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 #: Widths of a phone and of a desk, in CSS pixels.
 WIDTHS = (390, 1280)
+#: Pixels of a page that a picture for the docs shows at most.
+TALLEST = 1900
 #: Seconds for anything that a page does, on a busy machine.
 PATIENCE = 60
 
@@ -133,6 +135,8 @@ def picture() -> Callable[[Any, str], None]:
 
     def keep(page: Any, name: str) -> None:
         if folder := os.environ.get("DISCO_SCREENSHOTS"):
-            page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+            size = page.evaluate("({ width: innerWidth, height: document.documentElement.scrollHeight })")
+            clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], TALLEST)}
+            page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True, clip=clip)
 
     return keep

@@ -94,7 +94,7 @@ def test_arrow_keys_choose_how_to_take_part(open_page: OpenPage) -> None:
     page.get_by_role("tab", name="Python").focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("tab", name="Shell").get_attribute("aria-selected") == "true"
-    assert "disco join titanic" in page.get_by_role("tabpanel").inner_text()
+    assert "disco join titanic --server http" in page.get_by_role("tabpanel").inner_text()
 
 
 def test_a_task_is_paused_resumed_and_rolled_back(open_page: OpenPage) -> None:

@@ -7,19 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from disco.metrics import Metrics, Reading
-
-parser = pytest.importorskip(
-    "prometheus_client.parser", reason="prometheus-client is the judge of the format"
-)
+from tests.dashboard.exposition import Sample, read
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """What Prometheus's own parser reads from the exposition."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parser.text_string_to_metric_families(metrics.exposition())
-        for sample in family.samples
-    }
+def samples(metrics: Metrics) -> dict[Sample, float]:
+    return read(metrics.exposition())
 
 
 def test_a_counter_is_the_sum_of_what_was_counted_under_its_labels() -> None:

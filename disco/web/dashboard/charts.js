@@ -4,7 +4,7 @@ import { h, s } from "./dom.js";
 
 const WIDTH = 420;
 const HEIGHT = 170;
-const LEFT = 44;
+const LEFT = 58;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 24;

@@ -17,7 +17,7 @@ with BlockingParticipant("${origin}", "${task.id}") as participant:
 
 function shell(task) {
   const data = task.dataType === "image" ? "images/  # a folder for each label" : "data.csv";
-  return `disco join ${task.id} --url ${origin} --data ${data}`;
+  return `disco join ${task.id} --server ${origin} --data ${data}`;
 }
 
 function node(task) {
