@@ -529,3 +529,17 @@ def test_a_barrier_without_rounds_of_all_present_is_refused() -> None:
 def test_barrier_limits_out_of_range_are_refused(seconds: float, retries: int) -> None:
     with pytest.raises(ValueError, match="must be"):
         BarrierLimits(seconds, retries)
+
+
+def test_those_who_are_ready_make_their_round_in_the_step_that_excludes_who_kept_them_waiting() -> None:
+    limits = BarrierLimits(max_connection_seconds=10, max_retries=1)
+    session = DecentralizedSession(Policy.all_present(1, barrier=limits, max_peers=6))
+    slow, ready = ParticipantID("slow"), ParticipantID("ready")
+    for event in (Joined(slow), BecameReady(slow), Joined(ready), BecameReady(ready)):
+        session.handle(event, 0.0)
+    session.handle(Ticked(), 10.0)
+    effects = session.handle(Ticked(), 20.0)
+    assert effects == [
+        Send((slow,), ConnectionsFailed()),
+        Send((ready,), PeersForRound((), 1, 2)),
+    ]

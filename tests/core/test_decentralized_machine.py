@@ -85,13 +85,14 @@ class Hub(RuleBasedStateMachine):
 
     def handle(self, event: Event) -> Sequence[Effect]:
         effects = self.session.handle(event, self.now)
-        self.check_introductions(effects)
-        self.check_notices(event, effects)
+        # In the order of the effects: who is excluded is so before the round that the others make in the same step.
         for effect in effects:
             if isinstance(effect, Send):
                 assert effect.to
                 assert set(effect.to) <= self.present, "a message to somebody who is not here"
                 self.check_barrier(effect)
+        self.check_introductions(effects)
+        self.check_notices(event, effects)
         return effects
 
     def check_introductions(self, effects: Sequence[Effect]) -> None:
