@@ -96,7 +96,7 @@ class AvgM:
 
     Defaults: η = 1 (``learningRate``), β = 0.9 (``momentum``). With β = 0 it is the mean with a server's learning rate.
 
-    Source: Hsu et al. 2019 (arXiv 1909.06335), section 4.
+    Source: Hsu et al. 2019 (arXiv 1909.06335), FedAvgM.
     """
 
     learning_rate: float = 1.0

@@ -26,7 +26,7 @@ class Krum:
     hostile ones in that hide near it. With data that differ between participants, Krum follows one of them, and
     learns what its data can teach.
 
-    Source: Blanchard et al. 2017 (arXiv 1703.02757), section 4; m = n - f as in its section 6.
+    Source: Blanchard et al. 2017 (arXiv 1703.02757), the Krum function, and Multi-Krum among its variants.
     """
 
     def __init__(self, hostile: float = 0.2, *, multi: bool = False, space: Space | None = None) -> None:

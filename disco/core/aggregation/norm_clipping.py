@@ -22,7 +22,7 @@ class NormClipping:
     Robustness: against contributions that are large, not against those that are wrong: h of K hostile ones move the
     mean by up to S h / K a round.
 
-    Source: Sun et al. 2019 (arXiv 1911.07963), section 4, norm thresholding.
+    Source: Sun et al. 2019 (arXiv 1911.07963), norm thresholding of updates.
     """
 
     def __init__(self, norm: float) -> None:

@@ -55,12 +55,13 @@ OPTIMIZERS: Mapping[str, Parameters] = {
     "fedyogi": {**_ADAPTIVE, "beta2": _DECAY.with_default(0.99)},
 }
 
-_WEIGHTING: Parameters = {
+#: What may stand in the tables around a rule.
+WEIGHTING: Parameters = {
     "cap": Parameter(1000, low=1, high=1_000_000, whole=True),
     "unstated": Parameter(1, low=1, high=1_000_000, whole=True),
 }
-_CLIPPING: Parameters = {"norm": _ABOVE_0}
-_BUFFER: Parameters = {
+CLIPPING: Parameters = {"norm": _ABOVE_0}
+BUFFER: Parameters = {
     "size": Parameter(None, low=1, high=100_000, whole=True),
     "maxStaleness": Parameter(10, low=0, high=1_000, whole=True),
 }
@@ -124,11 +125,11 @@ def read_recipe(
     recipe = Recipe(
         rule,
         reading.read("parameters", _table(table, "parameters"), known, rule),
-        reading.optional(table, "weighting", _WEIGHTING),
-        reading.optional(table, "clipping", _CLIPPING),
+        reading.optional(table, "weighting", WEIGHTING),
+        reading.optional(table, "clipping", CLIPPING),
         optimizer,
         None if optimizer is None else reading.read("optimizer", steps, OPTIMIZERS[optimizer], optimizer),
-        reading.optional(table, "buffer", _BUFFER),
+        reading.optional(table, "buffer", BUFFER),
     )
     byzantine = defaults is not None
     return recipe, [*reading.problems, *_conflicts(recipe, path, minimum, masked=masked, byzantine=byzantine)]
@@ -147,7 +148,7 @@ def _conflicts(
         yield Problem(
             f"{where}.weighting", f"has no effect on {recipe.rule}: only {rules} weigh contributions"
         )
-    if recipe.weighting is not None and recipe.weighting.keys() == _WEIGHTING.keys():
+    if recipe.weighting is not None and recipe.weighting.keys() == WEIGHTING.keys():
         cap, unstated = recipe.weighting["cap"], recipe.weighting["unstated"]
         if unstated > cap:
             yield Problem(f"{where}.weighting.unstated", f"is {unstated:g}, above the cap of {cap:g}")

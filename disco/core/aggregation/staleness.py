@@ -25,7 +25,7 @@ class Staleness:
     (``maxStaleness``). Memory: one model for each round back, and one while something is stale; they are read again
     from the rounds on disk, as far as they are kept, when the server restarts.
 
-    Robustness: none of its own. Source: Nguyen et al. 2022 (arXiv 2106.06639), algorithm 1, and section 5 for s.
+    Robustness: none of its own. Source: Nguyen et al. 2022 (arXiv 2106.06639), algorithm 1.
     """
 
     def __init__(self, limit: int = 10) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disco.core.aggregation.mean import Mean
-from disco.core.aggregation.total import ExactTotal
+from disco.core.aggregation.total import EQUAL_HEADROOM, ExactTotal
 from disco.core.weights import BLOCK, Weights
 from disco.errors import InvalidUpdate
 from tests.core.aggregation.updates import aggregated, poisoned, random_weights, vector, within_ulps
@@ -43,6 +43,28 @@ def test_ten_thousand_sum_to_the_same_bits_in_any_order() -> None:
     assert found.flat.tobytes() == aggregated(Mean(), current, updates).flat.tobytes()
 
 
+@pytest.mark.parametrize(("headroom", "large"), [(EQUAL_HEADROOM, 31.0), (20, 15.0)])
+@pytest.mark.parametrize("exponent", [*range(-60, -20, 8), *range(-20, 8), *range(8, 60, 8)])
+def test_a_small_value_survives_any_number_of_large_ones_that_cancel(
+    headroom: int, large: float, exponent: int
+) -> None:
+    """A float64 would forget it: half of what it can count is large, and then all of that is taken back."""
+    small = np.ldexp(np.float32(1 + 2**-23), exponent)
+    share, times = (1.0, 2 ** (headroom - 1)) if headroom == EQUAL_HEADROOM else (1000.0, 500)
+    total = ExactTotal(headroom)
+    total.begin(vector(1.0))
+    for value in (large, small, -large):
+        for _ in range(1 if value == small else times):
+            total.add(vector(value), share)
+
+    assert total.divided(share).flat.tolist() == [small]
+
+
+def ulp(value: float) -> float:
+    """Return the distance from a value to the float32 next to it on the side of 0; the largest has no other."""
+    return float(np.spacing(np.nextafter(np.float32(abs(value)), np.float32(0))))
+
+
 @given(values=columns, order=st.randoms(use_true_random=False), size=finite)
 def test_any_values_sum_to_the_same_bits_in_any_order(
     values: list[float], order: random.Random, size: float
@@ -63,7 +85,7 @@ def test_any_values_have_their_true_mean(values: list[float], size: float) -> No
 
     found = float(aggregated(Mean(), vector(size), map(vector, values)).flat[0])
 
-    assert abs(found - exact) <= allowed + np.spacing(np.float32(abs(exact)))
+    assert abs(found - exact) <= allowed + ulp(exact)
 
 
 @given(
@@ -82,7 +104,7 @@ def test_shares_weigh_exactly_in_any_order(values: list[tuple[float, int]], orde
         )
 
     assert mean(shuffled).flat.tobytes() == mean(values).flat.tobytes()
-    assert abs(float(mean(values).flat[0]) - exact) <= allowed + np.spacing(np.float32(abs(exact)))
+    assert abs(float(mean(values).flat[0]) - exact) <= allowed + ulp(exact)
 
 
 def test_shares_are_relative() -> None:
