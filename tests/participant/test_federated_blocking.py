@@ -152,9 +152,19 @@ async def test_ctrl_c_ends_the_call_and_then_the_script(script: trio.Process) ->
     assert script.stdout is not None
     assert script.stderr is not None
     with trio.fail_after(20):
-        assert await script.stdout.receive_some() == b"waiting\n"
+        assert await _line(script.stdout) == b"waiting\n"
         script.send_signal(signal.SIGINT)
-        assert await script.stdout.receive_some() == b"interrupted 1\n"
+        assert await _line(script.stdout) == b"interrupted 1\n"
         script.send_signal(signal.SIGINT)
         assert await script.wait() != 0
-        assert b"KeyboardInterrupt" in await script.stderr.receive_some()
+        assert b"KeyboardInterrupt" in b"".join([part async for part in script.stderr])
+
+
+async def _line(pipe: trio.abc.ReceiveStream) -> bytes:
+    """The next line: a pipe gives what was written in pieces of its own choice."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = await pipe.receive_some(1)
+        assert piece, f"the pipe ended after {line!r}"
+        line += piece
+    return line
