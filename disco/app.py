@@ -32,6 +32,7 @@ from disco.web import (
     hypercorn_seam,
     manage,
     observe,
+    openapi,
     pages,
     stream,
 )
@@ -66,7 +67,7 @@ class Disco(QuartTrio):
         self.config["BODY_TIMEOUT"] = settings.limits.body_seconds
         self.config["RESPONSE_TIMEOUT"] = None  # a slow reader of a large model is hypercorn's to bound
         self.config["BACKGROUND_TASK_SHUTDOWN_TIMEOUT"] = settings.graceful
-        for part in (task_routes, downloads, manage, observe, pages, stream):
+        for part in (task_routes, downloads, manage, observe, pages, stream, openapi):
             self.register_blueprint(part.blueprint)
         self.extensions["disco.viewers"] = stream.Viewers(settings.limits.viewers)
         self.gate = Gate(settings)

@@ -15,6 +15,7 @@ COMMANDS = {
     "tasks": "disco.cli.tasks:tasks",
     "rounds": "disco.cli.rounds:rounds",
     "export": "disco.cli.rounds:export",
+    "backup": "disco.cli.backup:backup",
     "tokens": "disco.cli.tokens:tokens",
     "demo": "disco.cli.demo:demo",
     "join": "disco.cli.join:join",

@@ -105,7 +105,7 @@ def _one_fact(path: str, names: Mapping[str, Any]) -> Iterator[Problem]:
     given = [value for value in names.values() if value is not None]
     if not given:
         yield Problem(f"{path}.{first}", f"is missing; {' or '.join(others)} would do too")
-    elif any(value != given[0] for value in given):
+    elif any(value != given[0] for value in given[1:]):
         yield Problem(
             f"{path}.{first}", f"differs from {' and '.join(others)}: {given[0]!r} and {given[1]!r}"
         )

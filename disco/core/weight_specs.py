@@ -17,6 +17,9 @@ from disco.errors import Problem
 #: Bytes an element, of the types that an optimizer's state may have.
 ITEM_BYTES = {"float32": 4, "int32": 4, "bool": 1, "complex64": 8}
 
+#: Above these, no machine has a tensor; numbers that a stranger makes up have thousands of digits.
+MAX_RANK, MAX_ELEMENTS = 32, 2**60
+
 
 @dataclass(frozen=True, slots=True)
 class SpecSheet:
@@ -94,6 +97,8 @@ def _spec_problems(spec: Any, where: str) -> list[Problem]:
     shape = spec.get("shape")
     if not (isinstance(shape, list) and all(map(is_size, shape))):
         problems.append(Problem(f"{where}.shape", "must be a list of whole numbers from 0"))
+    elif len(shape) > MAX_RANK or math.prod(max(int(size), 1) for size in shape) > MAX_ELEMENTS:
+        problems.append(Problem(f"{where}.shape", "is too large for any tensor"))
     dtype = spec.get("dtype")
     if spec.get("quantization") is not None:
         problems.append(

@@ -146,6 +146,19 @@ class SqliteReader:
         row = self._find(task)
         return {name: read_floats(path, kept) for name, path, kept in self._states(row)}
 
+    def files(self, task: TaskID) -> list[Path]:
+        """Return every file of a task's that the database names.
+
+        Raises:
+            UnknownTask: no task has this ID.
+        """
+        row = self._find(task)
+        found = self._select(
+            "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?", row.sequence
+        )
+        rounds = [row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found]
+        return [row.model_path, *(path for _, path, _ in self._states(row)), *rounds]
+
     def totals(self, task: TaskID) -> tuple[int, int]:
         """Return the numbers of closed rounds and of contributions over all of them, pruned ones included.
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from disco.settings import Network
 
@@ -54,7 +54,7 @@ class Asked:
             address=client_address(scope, headers, proxies),
             local=_is_local(scope, headers),
             origin=origin,
-            same_site=origin is not None and urlsplit(origin).netloc.lower() == host.lower(),
+            same_site=bool(host) and origin is not None and _split(origin).netloc.lower() == host.lower(),
             token=_bearer(headers) or (offered.removeprefix(TOKEN_PROTOCOL) if offered else None),
             ticket=_ticket(query),
             protocol=PROTOCOL if PROTOCOL in protocols else offered,
@@ -119,8 +119,16 @@ def _is_local(scope: Scope, headers: Mapping[str, str]) -> bool:
     if not client or not server or _FORWARDING & headers.keys():
         return False
     # A page elsewhere can have its own name resolved to this machine (DNS rebinding), but not change the Host header.
-    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    name = _split(f"//{headers.get('host', '')}").hostname or ""
     return all(is_loopback(str(each)) for each in (server[0], client[0], name))
+
+
+def _split(url: str) -> SplitResult:
+    """Read a URL; an empty one for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _is_in(address: str, networks: Iterable[Network]) -> bool:

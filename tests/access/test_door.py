@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 from trio_websocket import open_websocket_url
 
 from disco.errors import TooMany
@@ -15,7 +17,8 @@ from disco.web.callers import Asked, group_of
 from disco.web.door import BURST_SECONDS, Door
 from tests.access.http import ask
 from tests.conftest import ServerFactory
-from tests.web.clients import upgrade, v2
+from tests.isolation.test_stopping import PARAMETERS, post_large_task
+from tests.web.clients import PATIENCE, connected, upgrade, v2
 
 THERE, HERE = "203.0.113.7", "127.0.0.1"
 
@@ -122,6 +125,39 @@ def test_local_is_who_asks_from_here_for_a_name_of_here(
     client: str, server: str, host: str, local: bool
 ) -> None:
     assert Asked.read(scope(client, server, Host=host)).local is local
+
+
+@pytest.mark.parametrize("wrong", ["http://[::1", "//[", "http://[zz]/", "\x00", "null"])
+def test_what_is_no_address_is_nobodys(wrong: str) -> None:
+    asked = Asked.read(scope(HERE, HERE, Origin=wrong, Host=wrong))
+    assert (asked.local, asked.same_site) == (False, False)
+
+
+async def test_who_says_nothing_on_any_path_is_let_go(start: ServerFactory, settings: Settings) -> None:
+    async with start(limits=replace(settings.limits, first_message=0.1)) as server:
+        for path in ("/federated/tiny", f"/feai/tiny/{uuid.uuid4()}", "/deai/tiny"):
+            async with connected(server.ws + path) as silent:
+                code, reason = await silent.goodbye()
+                assert (code, "limits.first_message, 0.1 s" in reason) == (1008, True)
+
+
+async def test_a_reader_of_a_large_model_that_reads_nothing_is_let_go(
+    start: ServerFactory, settings: Settings
+) -> None:
+    async with start(limits=replace(settings.limits, send=0.2)) as server:
+        await trio.to_thread.run_sync(post_large_task, server.url)
+        host, port = server.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(b"GET /tasks/large/weights.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+            await trio.sleep(1.0)  # reads nothing for longer than the limit, which is the point
+            received = 0
+            with trio.fail_after(PATIENCE):
+                try:
+                    while more := await stream.receive_some(1 << 20):
+                        received += len(more)
+                except trio.BrokenResourceError:
+                    pass
+            assert received < 4 * PARAMETERS
 
 
 async def test_a_refusal_at_the_door_is_429_and_names_the_limit(

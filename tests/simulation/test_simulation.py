@@ -64,6 +64,16 @@ class History(RuleBasedStateMachine):
             self.contribute(number)
 
     @rule()
+    def lose_acknowledgements(self) -> None:
+        """A round is on disk, the server dies before anybody hears of it, and everybody sends again at once."""
+        self.train(eager=False)
+        self.world.crash_when = "after"
+        self.world.flow()
+        for number in range(CLIENTS):
+            self.connect(number, eager=True)
+        self.world.flow()
+
+    @rule()
     def flow(self) -> None:
         self.world.flow()
 
@@ -111,5 +121,5 @@ class History(RuleBasedStateMachine):
             assert client.made is None or client.made.index in world.promised, "somebody waits for nothing"
 
 
-History.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+History.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestHistory: Any = History.TestCase

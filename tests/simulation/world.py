@@ -171,7 +171,9 @@ class World:
 
     def audit(self, record: RoundRecord, weights: Weights) -> None:
         """Compare a round on disk with what was promised: nothing lost, nothing twice."""
-        total = np.rint(weights.flat.astype(np.float64) * record.contributions).astype(int)
+        exact = weights.flat.astype(np.float64) * record.contributions
+        total = np.rint(exact).astype(int)
+        assert np.abs(exact - total).max() < 1e-5, "the mean is over more or fewer than it says"
         assert set(np.unique(total)) <= {0, 1}, "a contribution counted twice in one round"
         summed = {int(index) for index in np.flatnonzero(total)}
         assert len(summed) == record.contributions
