@@ -140,6 +140,23 @@ def read_floats(path: Path, kept: Kept) -> Float32s:
     return read(path, kept).view(_FLOAT32).astype(np.float32, copy=False)
 
 
+def floats_of(content: bytes, kept: Kept, where: str) -> Float32s:
+    """Read little-endian float32 values that were kept elsewhere than in a file, into a buffer of their own.
+
+    Raises:
+        StorageError: they are damaged; the message names `where` they were.
+    """
+    _require_undamaged(content, kept, where)
+    return np.frombuffer(bytearray(content), dtype=_FLOAT32).astype(np.float32, copy=False)
+
+
+def _require_undamaged(content: Chunk, kept: Kept, where: object) -> None:
+    if len(content) != kept.size:
+        raise StorageError(f"{where} is damaged: it has {len(content)} bytes instead of {kept.size}")
+    if checksum([content]) != kept.crc32:
+        raise StorageError(f"{where} is damaged: its checksum is not {kept.crc32:08x}")
+
+
 def read(path: Path, kept: Kept) -> NDArray[np.uint8]:
     """Read a file and compare it with what was kept.
 
@@ -154,8 +171,7 @@ def read(path: Path, kept: Kept) -> NDArray[np.uint8]:
         filled = 0
         while filled < size and (got := file.readinto(content.data[filled:])):
             filled += got
-    if filled != size or checksum([content.data]) != kept.crc32:
-        raise StorageError(f"{path} is damaged: its checksum is not {kept.crc32:08x}")
+    _require_undamaged(content.data[:filled], kept, path)
     return content
 
 

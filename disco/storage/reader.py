@@ -2,13 +2,14 @@
 
     <data_dir>/
     ├── lock                              held by the process that writes
-    ├── disco.sqlite3                     tasks and the figures of rounds; what it names exists
+    ├── disco.sqlite3                     tasks, the figures of rounds, small arrays; what it names exists
     └── tasks/<sequence>-<task ID>/
         ├── model-<crc32>.msgpack         architecture and initial weights, as clients get them
         ├── state-<name>-<number>-<crc32>.f32   what the strategy remembers after the newest round, likewise
         └── rounds/<number>-<crc32>.f32   a global model: its tensors' little-endian float32 values in order
 
-Files are never changed, only added and removed: a reader sees one round or another and nothing between.
+An array that is small is in the database, and has no file. Files are never changed, only added and removed: a
+reader sees one round or another and nothing between.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from disco.core.aggregation import State
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
-from disco.core.weights import Structure, Weights
+from disco.core.weights import Float32s, Structure, Weights
 from disco.errors import InvalidTask, StorageError, UnknownRound, UnknownTask
 from disco.storage.contract import RoundRecord, StoredTask
-from disco.storage.files import Kept, read, read_floats
+from disco.storage.files import Kept, floats_of, read, read_floats
 from disco.storage.schema import database_refusals, primary_code, require_current
 
 DATABASE = "disco.sqlite3"
@@ -35,6 +36,14 @@ TASKS = "tasks"
 ROUNDS = "rounds"
 
 _ROUND = "SELECT number, closed_at, participants, contributions, seconds, figures FROM rounds WHERE task = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How an array is held: `content` is None if it is in a file."""
+
+    kept: Kept
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,14 @@ class TaskRow:
     def state_path(self, name: str, number: int, state: Kept) -> Path:
         """The file of one array that the strategy remembers after a round."""
         return self.directory / state.name(f"state-{name}-{number}", ".f32")
+
+    def files_of_round(self, number: int, weights: Held) -> set[Path]:
+        """The files that a round's weights are in: one or none."""
+        return {self.round_path(number, weights.kept)} if weights.content is None else set()
+
+    def files_of_state(self, name: str, number: int, state: Held) -> set[Path]:
+        """The files that one array of the strategy's is in: one or none."""
+        return {self.state_path(name, number, state.kept)} if state.content is None else set()
 
 
 class SqliteReader:
@@ -128,9 +145,9 @@ class SqliteReader:
             StorageError: the file is missing or damaged.
         """
         found = self._locate(task, number)
-        path, kept, shapes = found
+        path, held, shapes = found
         try:
-            return Weights.from_flat(read_floats(path, kept), shapes)
+            return Weights.from_flat(self._read(path, held), shapes)
         except StorageError:
             if self._locate(task, number) != found:  # removed under a reader's eyes, and there is another now
                 return self.round_weights(task, number)
@@ -144,7 +161,14 @@ class SqliteReader:
             StorageError: a file is missing or damaged.
         """
         row = self._find(task)
-        return {name: read_floats(path, kept) for name, path, kept in self._states(row)}
+        query = (
+            "SELECT name, round, state_bytes, state_crc32, content FROM states WHERE task = ? ORDER BY name"
+        )
+        state = {}
+        for name, number, size, crc32, content in self._select(query, row.sequence):
+            held = Held(Kept(size, crc32), content)
+            state[name] = self._read(row.state_path(name, number, held.kept), held)
+        return state
 
     def files(self, task: TaskID) -> list[Path]:
         """Return every file of a task's that the database names.
@@ -153,11 +177,7 @@ class SqliteReader:
             UnknownTask: no task has this ID.
         """
         row = self._find(task)
-        found = self._select(
-            "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?", row.sequence
-        )
-        rounds = [row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found]
-        return [row.model_path, *(path for _, path, _ in self._states(row)), *rounds]
+        return [row.model_path, *sorted(self._state_files(row)), *sorted(self._round_files(row))]
 
     def totals(self, task: TaskID) -> tuple[int, int]:
         """Return the numbers of closed rounds and of contributions over all of them, pruned ones included.
@@ -205,24 +225,34 @@ class SqliteReader:
             )
         ]
 
-    def _states(self, row: TaskRow) -> list[tuple[str, Path, Kept]]:
-        query = "SELECT name, round, state_bytes, state_crc32 FROM states WHERE task = ? ORDER BY name"
-        found = self._select(query, row.sequence)
-        kept = [(name, number, Kept(size, crc32)) for name, number, size, crc32 in found]
-        return [(name, row.state_path(name, number, state), state) for name, number, state in kept]
+    def _read(self, path: Path, held: Held) -> Float32s:
+        if held.content is None:
+            return read_floats(path, held.kept)
+        return floats_of(held.content, held.kept, f"{path.stem} in {self._path}")
+
+    def _state_files(self, row: TaskRow) -> set[Path]:
+        columns = "SELECT name, round, state_bytes, state_crc32 FROM states WHERE task = ?"
+        found = self._select(f"{columns} AND content IS NULL", row.sequence)
+        return {row.state_path(name, number, Kept(size, crc32)) for name, number, size, crc32 in found}
+
+    def _round_files(self, row: TaskRow, rule: str = "", *values: object) -> set[Path]:
+        columns = "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?"
+        found = self._select(f"{columns} AND content IS NULL {rule}", row.sequence, *values)
+        return {row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found}
 
     def _directory(self, sequence: int, task: TaskID) -> Path:
         # The sequence keeps titanic and Titanic apart, also where the file system does not.
         return self._data_dir / TASKS / f"{sequence}-{task}"
 
-    def _locate(self, task: TaskID, number: int) -> tuple[Path, Kept, Structure]:
+    def _locate(self, task: TaskID, number: int) -> tuple[Path, Held, Structure]:
         row = self._find(task)
-        query = "SELECT weights_bytes, weights_crc32 FROM rounds WHERE task = ? AND number = ?"
+        query = "SELECT weights_bytes, weights_crc32, content FROM rounds WHERE task = ? AND number = ?"
         found = self._select(query, row.sequence, number)
         if not found:
             raise UnknownRound(f"The task {task} has no round {number} on disk")
-        kept = Kept(*found[0])
-        return row.round_path(number, kept), kept, row.shapes
+        ((size, crc32, content),) = found
+        held = Held(Kept(size, crc32), content)
+        return row.round_path(number, held.kept), held, row.shapes
 
     def _task(self, document: str) -> Task:
         try:

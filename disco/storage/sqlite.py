@@ -2,7 +2,8 @@
 
 The row is the moment of truth. A file is durable before the transaction that names it commits, and a file is
 removed after the transaction that forgets it has committed; so every row's file exists, and what a crash
-leaves behind is a file without a row, which the next opening removes.
+leaves behind is a file without a row, which the next opening removes. A small model is in its row: one wait for
+the disk where a file takes three.
 
     save_round:   write 7-…f32.tmp → fsync → rename → fsync directory → COMMIT → remove what was pruned
                   └──────────── a crash here leaves round 6 ────────┘ └──── a crash here leaves round 7 ────┘
@@ -13,9 +14,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from disco.core.aggregation import State
@@ -27,12 +27,15 @@ from disco.errors import StorageError, TaskExists, UnknownTask
 from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord
 from disco.storage.counted import forget, remember
 from disco.storage.database import open_database, task_directories
-from disco.storage.files import Kept, chunks_of, discard, keep, make_directory
+from disco.storage.files import Chunk, Kept, checksum, chunks_of, discard, keep, make_directory
+from disco.storage.leftovers import Leftovers
 from disco.storage.lock import DirectoryLock
-from disco.storage.reader import ROUNDS, SqliteReader, TaskRow
-from disco.storage.schema import database_refusals, primary_code, transaction
+from disco.storage.reader import ROUNDS, Held, SqliteReader, TaskRow
 
 _log = logging.getLogger("disco.storage")
+
+#: Arrays up to this many bytes are in their rows.
+INLINE_BYTES = 256 * 1024
 
 #: Names that this store gives. The sweep touches nothing else: somebody may keep notes beside the models.
 _FILE = re.compile(r"((state-[a-z0-9-]+-)?\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
@@ -45,18 +48,25 @@ class SqliteStore(SqliteReader):
         data_dir: held by this store alone until it is closed; `disco.storage.reader.open_reader` may read.
         keep_last: how many of a task's newest rounds are kept, at least 1.
         keep_every: the rounds whose number is a multiple of this are kept too, and so is round 0.
+        inline_bytes: arrays up to this many bytes are in their rows, larger ones in files.
 
     Raises:
         DataDirectoryInUse: another server holds it.
         StorageError: it cannot be made, written or read, or is not whole.
     """
 
-    def __init__(self, data_dir: Path, *, keep_last: int = 10, keep_every: int = 100) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        keep_last: int = 10,
+        keep_every: int = 100,
+        inline_bytes: int = INLINE_BYTES,
+    ) -> None:
         if keep_last < 1 or keep_every < 1:
             raise ValueError("keep_last and keep_every must be at least 1")
         self._keep_last, self._keep_every = keep_last, keep_every
-        self._superfluous: set[Path] = set()  # no row names them
-        self._doubtful: set[Path] = set()  # written for a transaction that failed
+        self._inline_bytes = inline_bytes
         make_directory(data_dir)
         with ExitStack() as undo:
             self._lock = DirectoryLock(data_dir)
@@ -64,6 +74,8 @@ class SqliteStore(SqliteReader):
             connection = open_database(data_dir)
             undo.callback(connection.close)
             super().__init__(data_dir, connection)
+            self._leftovers = Leftovers(self._path, connection, self._named)
+            self._transaction = self._leftovers.transaction
             self._sweep()
             undo.pop_all()
 
@@ -83,7 +95,7 @@ class SqliteStore(SqliteReader):
         try:
             make_directory(rounds := directory / ROUNDS)
             kept = keep(directory, "model", ".msgpack", [architecture])
-            weights = keep(rounds, "0", ".f32", chunks_of(model.weights))
+            weights = self._hold(rounds, "0", chunks_of(model.weights))
         except StorageError:
             discard(directory)
             raise
@@ -142,12 +154,13 @@ class SqliteStore(SqliteReader):
         latest = self.latest_round(task).number
         if record.number <= latest:
             raise StorageError(f"Round {record.number} of {task} cannot follow round {latest}")
-        kept = keep(row.rounds, str(record.number), ".f32", chunks_of(weights))
-        path = row.round_path(record.number, kept)
-        states = self._keep_state(row, record.number, path, state or {})
-        written = [row.state_path(name, record.number, each) for name, each in states.items()]
-        with self._transaction(path, *written) as superfluous:
-            self._insert_round(row.sequence, record, kept)
+        held = self._hold(row.rounds, str(record.number), chunks_of(weights))
+        written = row.files_of_round(record.number, held)
+        states = self._hold_state(row, record.number, written, state or {})
+        for name, each in states.items():
+            written |= row.files_of_state(name, record.number, each)
+        with self._transaction(*written) as superfluous:
+            self._insert_round(row.sequence, record, held)
             remember(self._connection, row.sequence, record.number, counted)
             superfluous.update(self._replace_state(row, record.number, states))
             self._connection.execute(
@@ -191,10 +204,21 @@ class SqliteStore(SqliteReader):
         super().close()
         self._lock.release()
 
-    def _insert_round(self, task: int, record: RoundRecord, weights: Kept) -> None:
+    def _hold(self, directory: Path, stem: str, chunks: Sequence[Chunk]) -> Held:
+        """Take an array's bytes for its row if they are few; else write them to a file of `directory`.
+
+        Raises:
+            StorageError: the disk refused; there is no such file.
+        """
+        size = sum(len(chunk) for chunk in chunks)
+        if size > self._inline_bytes:
+            return Held(keep(directory, stem, ".f32", chunks))
+        return Held(Kept(size, checksum(chunks)), b"".join(chunks))
+
+    def _insert_round(self, task: int, record: RoundRecord, weights: Held) -> None:
         figures = json.dumps(dict(record.figures))
         self._connection.execute(
-            "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 task,
                 record.number,
@@ -203,33 +227,34 @@ class SqliteStore(SqliteReader):
                 record.contributions,
                 record.seconds,
                 figures,
-                weights.size,
-                weights.crc32,
+                weights.kept.size,
+                weights.kept.crc32,
+                weights.content,
             ),
         )
 
-    def _keep_state(self, row: TaskRow, number: int, weights: Path, state: State) -> dict[str, Kept]:
-        """Write what the strategy remembers; if that fails, the file of the round's `weights` goes too."""
-        states: dict[str, Kept] = {}
+    def _hold_state(self, row: TaskRow, number: int, written: set[Path], state: State) -> dict[str, Held]:
+        """Hold what the strategy remembers; if that fails, the files `written` before go too."""
+        states: dict[str, Held] = {}
         try:
             for name, values in state.items():
                 chunks = chunks_of(Weights.from_flat(values, ((values.size,),)))
-                states[name] = keep(row.directory, f"state-{name}-{number}", ".f32", chunks)
+                states[name] = self._hold(row.directory, f"state-{name}-{number}", chunks)
         except StorageError:
-            self._doubtful |= {
-                weights,
-                *(row.state_path(name, number, kept) for name, kept in states.items()),
-            }
-            self._tidy()
+            files = (row.files_of_state(name, number, held) for name, held in states.items())
+            self._leftovers.abandon(written.union(*files))
             raise
         return states
 
-    def _replace_state(self, row: TaskRow, number: int, states: dict[str, Kept]) -> set[Path]:
-        """Let rows name other states, in a transaction, and return the files that were named before."""
-        before = {path for _, path, _ in self._states(row)}
+    def _replace_state(self, row: TaskRow, number: int, states: dict[str, Held]) -> set[Path]:
+        """Let rows hold other states, in a transaction, and return the files that were named before."""
+        before = self._state_files(row)
         self._connection.execute("DELETE FROM states WHERE task = ?", (row.sequence,))
-        values = [(row.sequence, name, number, kept.size, kept.crc32) for name, kept in states.items()]
-        self._connection.executemany("INSERT INTO states VALUES (?, ?, ?, ?, ?)", values)
+        values = [
+            (row.sequence, name, number, held.kept.size, held.kept.crc32, held.content)
+            for name, held in states.items()
+        ]
+        self._connection.executemany("INSERT INTO states VALUES (?, ?, ?, ?, ?, ?)", values)
         return before
 
     def _prune(self, row: TaskRow, keep_last: int, every: int) -> set[Path]:
@@ -239,54 +264,16 @@ class SqliteStore(SqliteReader):
 
     def _forget_rounds(self, row: TaskRow, rule: str, *values: object) -> set[Path]:
         """Delete the rows of rounds, in a transaction, and return the files to remove after it."""
-        which = f"FROM rounds WHERE task = ? AND {rule}"
-        found = self._connection.execute(
-            f"SELECT number, weights_bytes, weights_crc32 {which}", (row.sequence, *values)
-        ).fetchall()
-        self._connection.execute(f"DELETE {which}", (row.sequence, *values))
-        return {row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found}
-
-    @contextmanager
-    def _transaction(self, *written: Path) -> Iterator[set[Path]]:
-        """Commit what the block does, or nothing of it.
-
-        Args:
-            written: the files that it will name. They go if it fails.
-
-        Yields:
-            A set to add the files to that no row will name once it has committed. They go then.
-        """
-        superfluous: set[Path] = set()
-        try:
-            with database_refusals(self._path), transaction(self._connection):
-                yield superfluous
-        except BaseException as error:
-            self._doubtful.update(written)
-            # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
-            # with it a row that needs its file. The next commit overwrites it there.
-            if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:
-                self._tidy()
-            raise
-        self._superfluous |= superfluous
-        self._tidy()
-
-    def _tidy(self) -> None:
-        """Remove the files that no row names. What cannot be removed now is tried again with the next."""
-        if self._doubtful:
-            with suppress(StorageError):
-                self._superfluous |= self._doubtful - self._named()
-                self._doubtful.clear()
-        self._superfluous = {path for path in self._superfluous if not discard(path)}
+        files = self._round_files(row, f"AND {rule}", *values)
+        self._connection.execute(f"DELETE FROM rounds WHERE task = ? AND {rule}", (row.sequence, *values))
+        return files
 
     def _named(self) -> set[Path]:
         """Return every file and directory that a row names."""
         named: set[Path] = set()
         for row in self._task_rows():
             named |= {row.directory, row.model_path, row.rounds}
-            named.update(path for _, path, _ in self._states(row))
-            query = "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?"
-            for number, size, crc32 in self._select(query, row.sequence):
-                named.add(row.round_path(number, Kept(size, crc32)))
+            named |= self._state_files(row) | self._round_files(row)
         return named
 
     def _sweep(self) -> None:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,14 +29,26 @@ TinyTask: TypeAlias = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of ``disco serve`` with its default tasks.
+    """The URL of ``disco serve`` with its default tasks, and rounds that wait a second for whoever is present."""
+    with serving(tmp_path_factory.mktemp("interop") / "data", interval="1") as url:
+        yield url
 
-    Its rounds close after a second: the kit's training script keeps an observer connected that never contributes.
+
+@pytest.fixture(scope="session")
+def served_impatiently(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same with rounds that hardly wait.
+
+    The kit's training script keeps an observer connected that never contributes, and trains for a second.
     """
-    data = tmp_path_factory.mktemp("interop") / "data"
+    with serving(tmp_path_factory.mktemp("impatient") / "data", interval="0.1") as url:
+        yield url
+
+
+@contextmanager
+def serving(data: Path, interval: str) -> Iterator[str]:
     command = [sys.executable, "-m", "disco", "serve", "--port", "0", "--data-dir", str(data)]
     with subprocess.Popen(
-        [*command, "--aggregation-interval", "1", "--log-level", "warning"],
+        [*command, "--aggregation-interval", interval, "--log-level", "warning"],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "120"},
     ) as process:  # fmt: skip
         try:
@@ -55,21 +67,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def kit(served: str, interop_kit: Path, node_environment: dict[str, str]) -> Kit:
     """Run a script of the kit against the server; returns its verdict, after failing on any failed check."""
+    return partial(run_kit, served, interop_kit, node_environment)
 
-    def run(script: str, *arguments: str) -> dict[str, Any]:
-        done = subprocess.run(
-            ["node", script, served, *arguments],
-            cwd=interop_kit, env=node_environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
-        )  # fmt: skip
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        failed = [line for line in lines if line.get("ok") is False or "fatal" in line]
-        assert done.returncode == 0, failed or (lines[-1:], done.stderr[-2000:])
-        verdict: dict[str, Any] = lines[-1]
-        assert verdict["result"] == "ok"
-        assert verdict["checks"] > 0
-        return verdict
 
-    return run
+@pytest.fixture
+def impatient_kit(served_impatiently: str, interop_kit: Path, node_environment: dict[str, str]) -> Kit:
+    """Run a script of the kit against a server whose rounds hardly wait."""
+    return partial(run_kit, served_impatiently, interop_kit, node_environment)
+
+
+def run_kit(
+    url: str, folder: Path, environment: dict[str, str], script: str, *arguments: str
+) -> dict[str, Any]:
+    done = subprocess.run(
+        ["node", script, url, *arguments],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    failed = [line for line in lines if line.get("ok") is False or "fatal" in line]
+    assert done.returncode == 0, failed or (lines[-1:], done.stderr[-2000:])
+    verdict: dict[str, Any] = lines[-1]
+    assert verdict["result"] == "ok"
+    assert verdict["checks"] > 0
+    return verdict
 
 
 @pytest.fixture

@@ -24,5 +24,5 @@ def test_it_trains_federated_rounds_to_the_exact_mean(kit: Kit, participants: in
     kit("federated.js", fresh("federated"), str(participants), "3", "--push", f"--capacity={participants}")
 
 
-def test_it_trains_titanic_and_its_loss_goes_down(kit: Kit) -> None:
-    kit("train.js", "titanic", "2", "--mode=federated", "--epochs=6")
+def test_it_trains_titanic_and_its_loss_goes_down(impatient_kit: Kit) -> None:
+    impatient_kit("train.js", "titanic", "2", "--mode=federated", "--epochs=6")

@@ -14,14 +14,14 @@ SHAPES: tuple[Shape, ...] = ((300, 200), (200,))
 KEEP_LAST, KEEP_EVERY = 3, 50
 
 
-def opened(data_dir: Path) -> SqliteStore:
-    return SqliteStore(data_dir, keep_last=KEEP_LAST, keep_every=KEEP_EVERY)
+def opened(data_dir: Path, inline_bytes: int) -> SqliteStore:
+    return SqliteStore(data_dir, keep_last=KEEP_LAST, keep_every=KEEP_EVERY, inline_bytes=inline_bytes)
 
 
-def save_for_ever(data_dir: Path, new_task: str, say: Connection) -> None:
+def save_for_ever(data_dir: Path, inline_bytes: int, new_task: str, say: Connection) -> None:
     """Add a task, then save rounds of the first task on disk, each with weights that follow from its number."""
     say.send(("started", 0))
-    store = opened(data_dir)
+    store = opened(data_dir, inline_bytes)
     store.add_task(task(new_task), model(shapes=SHAPES), "post", 0.0)
     say.send(("task", new_task))
     first = store.tasks()[0].task.id

@@ -20,7 +20,7 @@ from tests.storage.samples import bits, model, record, save, snapshot, task, wei
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(tmp_path / "data", keep_last=3)) as opened:
+    with closing(SqliteStore(tmp_path / "data", keep_last=3, inline_bytes=0)) as opened:
         opened.add_task(task(), model(), "folder", 0.0)
         opened.add_task(task("mnist"), model(3), "post", 1.0)
         save(opened, "titanic", 1)

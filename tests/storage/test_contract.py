@@ -224,6 +224,14 @@ class TestSqliteStore(StoreContract):
         store.close()
 
 
+class TestSqliteStoreOfFiles(StoreContract):
+    @pytest.fixture
+    def empty(self, tmp_path: Path) -> Iterator[Store]:
+        store = SqliteStore(tmp_path, inline_bytes=0)
+        yield store
+        store.close()
+
+
 class TestSqliteStoreOpenedAnewForEveryCall(StoreContract):
     @pytest.fixture
     def empty(self, tmp_path: Path) -> Store:

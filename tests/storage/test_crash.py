@@ -8,22 +8,29 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from disco.core.events import TaskID
 from disco.storage.contract import Store
 from tests.storage.samples import bits, model, record, weights
 from tests.storage.saving import KEEP_EVERY, KEEP_LAST, SHAPES, opened, save_for_ever
 
-KILLS = 40
+KILLS = 20
+ROW, FILE = 1_000_000, 0
 
 
-def test_what_was_saved_before_a_kill_is_there_bit_for_bit_after_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inline_bytes", [ROW, FILE], ids=["in rows", "in files"])
+def test_what_was_saved_before_a_kill_is_there_bit_for_bit_after_it(
+    tmp_path: Path, inline_bytes: int
+) -> None:
     moments = random.Random(4)
     latest, told_tasks = 0, set[object]()
     for run in range(KILLS):
-        told = save_until_killed(tmp_path, f"task-{run}", moments.randrange(8), moments.uniform(0, 0.01))
+        seconds = moments.uniform(0, 0.01)
+        told = save_until_killed(tmp_path, inline_bytes, f"task-{run}", moments.randrange(8), seconds)
         told_tasks |= {value for word, value in told if word == "task"}
         told_rounds = [value for word, value in told if word == "round" and isinstance(value, int)]
-        with closing(opened(tmp_path)) as store:
+        with closing(opened(tmp_path, inline_bytes)) as store:
             tasks = [stored.task.id for stored in store.tasks()]
             assert told_tasks <= set(tasks)
             for task in tasks:
@@ -32,7 +39,8 @@ def test_what_was_saved_before_a_kill_is_there_bit_for_bit_after_it(tmp_path: Pa
                 told_latest = max([latest, *told_rounds])
                 latest = check_rounds(store, tasks[0])
                 assert told_latest <= latest <= told_latest + 1
-                assert files_on_disk(tmp_path) == 2 * len(tasks) + len(store.rounds(tasks[0])) - 1
+                rounds = len(tasks) + len(store.rounds(tasks[0])) - 1
+                assert files_on_disk(tmp_path) == len(tasks) + (rounds if inline_bytes == FILE else 0)
     assert latest >= KILLS
 
 
@@ -53,12 +61,14 @@ def files_on_disk(data_dir: Path) -> int:
     return sum(path.is_file() for path in (data_dir / "tasks").rglob("*"))
 
 
-def save_until_killed(data_dir: Path, new_task: str, words: int, seconds: float) -> list[tuple[str, object]]:
+def save_until_killed(
+    data_dir: Path, inline_bytes: int, new_task: str, words: int, seconds: float
+) -> list[tuple[str, object]]:
     """Run `save_for_ever`, kill it some seconds after it has said so many words, and return all that it said."""
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload([save_for_ever.__module__])
     hear, say = processes.Pipe(duplex=False)
-    process = processes.Process(target=save_for_ever, args=(data_dir, new_task, say))
+    process = processes.Process(target=save_for_ever, args=(data_dir, inline_bytes, new_task, say))
     process.start()
     say.close()
     told: list[tuple[str, object]] = [hear.recv() for _ in range(words + 1)]

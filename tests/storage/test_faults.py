@@ -77,7 +77,7 @@ class _Torn(io.FileIO):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(tmp_path, keep_last=1)) as opened:
+    with closing(SqliteStore(tmp_path, keep_last=1, inline_bytes=0)) as opened:
         opened.add_task(task(), model(), "folder", 0.0)
         save(opened, "titanic", 1)
         save(opened, "titanic", 2)

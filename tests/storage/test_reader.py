@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ NOBODY = 65_534
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    with closing(SqliteStore(tmp_path, keep_last=2)) as opened:
+    with closing(SqliteStore(tmp_path, keep_last=2, inline_bytes=0)) as opened:
         opened.add_task(task(), model(), "folder", 0.0)
         yield opened
 
@@ -80,6 +81,18 @@ def test_a_damaged_round_is_refused_by_name_and_the_others_are_served(
     with pytest.raises(StorageError, match=rf"{path.name} is damaged"):
         store.round_weights(TITANIC, 1)
     assert bits(store.round_weights(TITANIC, 2)) == bits(weights(2))
+
+
+def test_a_damaged_round_in_its_row_is_refused_by_number(tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path)) as store:
+        store.add_task(task(), model(), "folder", 0.0)
+        for number in (1, 2):
+            save(store, "titanic", number)
+        with closing(sqlite3.connect(tmp_path / DATABASE)) as other, other:
+            other.execute("UPDATE rounds SET content = zeroblob(length(content)) WHERE number = 1")
+        with pytest.raises(StorageError, match=r"1-\w+ in .*disco.sqlite3 is damaged"):
+            store.round_weights(TITANIC, 1)
+        assert bits(store.round_weights(TITANIC, 2)) == bits(weights(2))
 
 
 def test_a_missing_data_directory_is_told_and_not_made(tmp_path: Path) -> None:

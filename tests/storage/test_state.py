@@ -95,7 +95,7 @@ def test_it_survives_a_restart_and_can_be_read_meanwhile(tmp_path: Path) -> None
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
-    with closing(SqliteStore(tmp_path)) as store:
+    with closing(SqliteStore(tmp_path, inline_bytes=0)) as store:
         store.add_task(task(), model(), "folder", 0.0)
         store.save_round(TITANIC, record(1), weights(1), STATE)
         (file,) = tmp_path.rglob("state-fedadam-m-*")
@@ -106,12 +106,12 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_is_swept_and_what_is_named_stays(tmp_path: Path) -> None:
-    with closing(SqliteStore(tmp_path)) as store:
+    with closing(SqliteStore(tmp_path, inline_bytes=0)) as store:
         store.add_task(task(), model(), "folder", 0.0)
         store.save_round(TITANIC, record(1), weights(1), STATE)
         (named,) = tmp_path.rglob("state-fedadam-m-*")
     left = [named.with_name("state-fedadam-m-2-0123abcd.f32"), named.with_name(f"{named.name}.77.tmp")]
     for path in left:
         path.write_bytes(b"left")
-    with closing(SqliteStore(tmp_path)):
+    with closing(SqliteStore(tmp_path, inline_bytes=0)):
         assert [path.exists() for path in (named, *left)] == [True, False, False]

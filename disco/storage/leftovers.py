@@ -1,0 +1,69 @@
+"""Files that no row names: what a transaction gave up, what a failed one had written, what a crash left."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from disco.errors import StorageError
+from disco.storage.files import discard
+from disco.storage.schema import database_refusals, primary_code, transaction
+
+
+class Leftovers:
+    """Removes files once it is certain that no row names them."""
+
+    def __init__(
+        self, database: Path, connection: sqlite3.Connection, named: Callable[[], set[Path]]
+    ) -> None:
+        """Begin with nothing to remove.
+
+        Args:
+            database: where `connection` leads, for messages.
+            connection: the writer's.
+            named: reads every path that a row names.
+        """
+        self._database = database
+        self._connection = connection
+        self._named = named
+        self._superfluous: set[Path] = set()  # no row names them
+        self._doubtful: set[Path] = set()  # written for a transaction that failed
+
+    @contextmanager
+    def transaction(self, *written: Path) -> Iterator[set[Path]]:
+        """Commit what the block does, or nothing of it.
+
+        Args:
+            written: the files that it will name. They go if it fails.
+
+        Yields:
+            A set to add the files to that no row will name once it has committed. They go then.
+        """
+        superfluous: set[Path] = set()
+        try:
+            with database_refusals(self._database), transaction(self._connection):
+                yield superfluous
+        except BaseException as error:
+            self._doubtful.update(written)
+            # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
+            # with it a row that needs its file. The next commit overwrites it there.
+            if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:
+                self.tidy()
+            raise
+        self._superfluous |= superfluous
+        self.tidy()
+
+    def abandon(self, paths: set[Path]) -> None:
+        """Remove files that were written for a transaction that did not come to its beginning."""
+        self._doubtful |= paths
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what is certain. What cannot be removed now is tried again with the next."""
+        if self._doubtful:
+            with suppress(StorageError):
+                self._superfluous |= self._doubtful - self._named()
+                self._doubtful.clear()
+        self._superfluous = {path for path in self._superfluous if not discard(path)}
