@@ -35,6 +35,7 @@ def open_database(data_dir: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")  # every commit is fsynced, in WAL mode too
             connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = OFF")  # files are not overwritten either
             migrate(connection, path, time.time())
         except BaseException:
             connection.close()

@@ -88,7 +88,16 @@ def test_one_of_several_keys_is_found_by_its_name(tmp_path: Path) -> None:
         {"disco_role": None},
         {"nbf": time.time() + 3600},
     ],
-    ids=str,
+    ids=[
+        "expired",
+        "endless",
+        "another audience",
+        "no audience",
+        "no subject",
+        "unknown role",
+        "no role",
+        "early",
+    ],
 )
 def test_a_jwt_that_lacks_something_is_not_valid(access: Access, claims: dict[str, Any]) -> None:
     with pytest.raises(Unauthenticated):

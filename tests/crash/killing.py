@@ -152,9 +152,9 @@ class Inspection:
             for task in TASKS:
                 self._compare(task, reader)
             tasks = self._victim.data_dir / "tasks"
-            weights = [path for path in tasks.rglob("*.f32") if not path.name.startswith("state-")]
-            rows = sum(len(reader.rounds(TaskID(task))) for task in TASKS)
-            assert len(weights) == rows, f"{len(weights)} files for {rows} rounds"
+            found = {path for path in tasks.rglob("*") if path.is_file()}
+            named = {path for stored in reader.tasks() for path in reader.files(stored.task.id)}
+            assert found == named, f"files without a row, or rows without a file: {found ^ named}"
 
     def _compare(self, task: str, reader: SqliteReader) -> None:
         latest = reader.latest_round(TaskID(task)).number

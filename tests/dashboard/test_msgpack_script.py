@@ -63,4 +63,5 @@ def test_any_bytes_are_a_value_or_an_error_of_reading(echo: Echo, data: bytes) -
     if answer.startswith("error"):
         assert answer in ("error RangeError", "error TypeError")  # TypeError: text that is not UTF-8
     else:
-        msgpack.unpackb(bytes.fromhex(answer), strict_map_key=False)
+        # Extension types below 0 are reserved; Python's msgpack refuses to make objects of them.
+        msgpack.unpackb(bytes.fromhex(answer), strict_map_key=False, ext_hook=lambda code, data: (code, data))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import socket
 import threading
@@ -20,6 +19,7 @@ import trio
 
 from disco.core.events import TaskID
 from disco.storage.reader import open_reader
+from disco.storage.sqlite import SqliteStore
 from tests.conftest import ServerFactory
 from tests.test_launch import PATIENCE, launched
 from tests.web.clients import integers, post, v2
@@ -92,20 +92,20 @@ async def test_a_round_that_is_being_written_is_finished(
     start: ServerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
-    fsync = os.fsync
+    save_round = SqliteStore.save_round
 
-    def slowly(descriptor: Any) -> None:
+    def slowly(*args: Any) -> None:
         writing.set()
         go_on.wait(PATIENCE)
-        fsync(descriptor)
+        save_round(*args)
 
     async with start() as server:
         data_dir = server.settings.data_dir
         async with v2(server.ws) as one, v2(server.ws) as two:
             await post(one, update(1), 0)
-            monkeypatch.setattr(os, "fsync", slowly)
+            monkeypatch.setattr(SqliteStore, "save_round", slowly)
             await two.say(type=8, weights=integers(update(2)), round=0)
-            await trio.to_thread.run_sync(writing.wait, PATIENCE)
+            assert await trio.to_thread.run_sync(writing.wait, PATIENCE)
             threading.Timer(0.2, go_on.set).start()
     with closing(open_reader(data_dir)) as reader:
         assert reader.latest_round(TaskID("tiny")).number == 1
