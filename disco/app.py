@@ -10,12 +10,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import trio
 from quart_trio import QuartTrio
 
 from disco.core.submission import Submission
 from disco.errors import DiscoError
+from disco.learning.held_out import with_held_out
 from disco.metrics import Metrics
 from disco.runtime.budget import Budget
 from disco.runtime.directory import Directory
@@ -39,6 +42,7 @@ from disco.web import (
 from disco.web import tasks as task_routes
 from disco.web.access import Gate
 from disco.web.door import Door
+from disco.web.guests import Guests
 from disco.web.http_edge import HttpEdge
 from disco.web.sockets import Lobby, WebsocketEdge
 
@@ -101,7 +105,8 @@ class Disco(QuartTrio):
         found = await trio.to_thread.run_sync(load_folder, self.settings.tasks_dir)
         given: list[tuple[Submission, str]] = [(submission, "folder") for submission in found.tasks]
         given += [(from_provider(provider), "provider") for provider in self._providers]
-        self.broken = list(found.broken)
+        given, unfit = await trio.to_thread.run_sync(with_held_out, given)
+        self.broken = [*found.broken, *unfit]
         nursery = await self.nursery.start(self._hold_loops)
         directory = Directory(self.settings, keeper, self.metrics, nursery)
         directory.tracer = configured_tracer()
@@ -117,7 +122,9 @@ class Disco(QuartTrio):
             self.gate,
             Door(self.settings.limits),
             nursery,
+            Guests(self.gate, self.settings.access.recheck_seconds),
         )
+        nursery.start_soon(self.lobby.watched.watch)
         log.info("access: %s", self.gate.describe())
         observe.watch(self)
 
@@ -128,13 +135,33 @@ class Disco(QuartTrio):
             task_status.started(nursery)
             await trio.sleep_forever()
 
+    def counted(self, address: str) -> AbstractContextManager[None]:
+        """Count a TCP connection from an address, for as long as a block lasts.
+
+        Raises:
+            TooMany: (on entering) there are too many of its address.
+        """
+        exempt = self.gate.is_proxy(address)
+        return nullcontext() if exempt else self.lobby.door.connected(address)
+
+    def log_exception(self, exception_info: Any) -> None:
+        """See the base class; of an error that Disco raises on purpose, such as a full disk, its sentence will do."""
+        if isinstance(exception_info[1], DiscoError):
+            log.error("%s", exception_info[1])
+        else:
+            super().log_exception(exception_info)
+
     def close_connections(self, code: int, reason: str) -> None:
         """Ask every WebSocket to close, after what waits for it has been sent."""
         if "disco.directory" in self.extensions:
             self.directory.close_all(code, reason)
 
     async def _close(self) -> None:
-        """Stop the loops, finish what is being written, and let go of the data directory."""
+        """Say goodbye, stop the loops, finish what is being written, and let go of the data directory."""
+        if self._loops is not None and "disco.directory" in self.extensions:
+            self.close_connections(1001, "the server is stopping")
+            with trio.move_on_after(self.settings.graceful / 2):
+                await self.lobby.empty()
         if self._loops is not None:
             self._loops.cancel()
         if self._keeper is not None:

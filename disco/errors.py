@@ -8,7 +8,8 @@
     ├── UnknownRound             the task has no such round on disk
     ├── SchemeForbidden          the task is not open in this scheme
     ├── MalformedMessage         bytes from outside that are not a message of their dialect
-    │   └── InvalidUpdate        a contribution whose weights cannot be aggregated
+    │   ├── InvalidUpdate        a contribution whose weights cannot be aggregated
+    │   └── InvalidFigures       figures of a model that are too many, or no finite numbers under short names
     ├── ProtocolViolation        a well-formed message that is not allowed now
     │   ├── TextMessage          a text frame, where every message is binary
     │   ├── MalformedFrame       bytes that are not WebSocket frames, or not in an order that is allowed
@@ -19,11 +20,15 @@
     ├── LimitExceeded            a message, rate or count above its limit
     │   └── TooMany              more at once, or more a second, than allowed; trying again later helps
     ├── Unavailable              what is asked for is being restarted or stopped
+    ├── ScorerFailed             what evaluates a task's models crashed, hung, or answered nonsense
     ├── StorageError             the disk refused
     │   └── DataDirectoryInUse   another server holds the data directory
+    ├── TrainingEnded            (participants) the training has ended: nothing counts any more
     ├── ConnectionLost           (participants) the server cannot be reached any more
     │   └── PeersLost            (participants) peers of a decentralized round cannot be reached any more
     └── Refused                  (participants) the server refused, with its reason
+        ├── NotRecognised        (participants) 401: it wants a token, or does not take the one that was shown
+        └── NotAllowed           (participants) 403: it took the token, which does not allow this
 
 Each class knows the HTTP status and the WebSocket close code (RFC 6455, section 7.4.1) with which it is
 answered, so that edges translate without a table of their own.
@@ -114,6 +119,13 @@ class InvalidUpdate(MalformedMessage):
     close_code = 1008
 
 
+class InvalidFigures(MalformedMessage):
+    """Figures that cannot be kept: too many, or one is no finite number under a short printable name."""
+
+    http_status = 422
+    close_code = 1008
+
+
 class ProtocolViolation(DiscoError):
     """A well-formed message that is not allowed now, or not on this connection."""
 
@@ -177,6 +189,10 @@ class Unavailable(DiscoError):
     close_code = 1013
 
 
+class ScorerFailed(DiscoError):
+    """What evaluates a task's models crashed, hung, or answered nonsense. Training goes on without its figures."""
+
+
 class StorageError(DiscoError):
     """The disk refused: it is full, read-only, or damaged."""
 
@@ -185,6 +201,10 @@ class StorageError(DiscoError):
 
 class DataDirectoryInUse(StorageError):
     """Another server holds the data directory; the message says which."""
+
+
+class TrainingEnded(DiscoError):
+    """The task's training has ended, and contributions do not count any more; the message says why."""
 
 
 class ConnectionLost(DiscoError):
@@ -202,3 +222,11 @@ class PeersLost(ConnectionLost):
 
 class Refused(DiscoError):
     """The server refused a participant's request; the message is the server's reason."""
+
+
+class NotRecognised(Refused):
+    """The server wants a token and was shown none, or one that is not valid (any more): HTTP 401."""
+
+
+class NotAllowed(Refused):
+    """The server knows whom it speaks to, and does not allow this: HTTP 403."""

@@ -24,6 +24,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 HELP: Final[Mapping[str, str]] = {
     "connections": "WebSocket connections now.",
     "contributions": "Contributions by what became of them.",
+    "evaluation_seconds": "Evaluations of models, in their scorers' processes.",
+    "evaluations": "Evaluations of models by what became of them.",
+    "figure": "The newest figures of evaluation and participants, by name.",
     "in_flight_bytes": "Bytes of large messages that are being received or wait to be summed.",
     "in_flight_limit_bytes": "What in_flight_bytes never exceeds by more than one message.",
     "in_flight_waiting": "Connections that are not read until there is room.",
@@ -31,11 +34,13 @@ HELP: Final[Mapping[str, str]] = {
     "participants": "Participants present now.",
     "received_bytes": "Bytes of messages received.",
     "round": "The current round of federated training, from 0.",
+    "masked_rounds_abandoned": "Attempts at a masked round that ended without a sum.",
     "round_contributions": "Contributions summed in closed rounds.",
     "round_seconds": "From a round's first contribution to its closing.",
     "rounds": "Rounds closed.",
     "sent_bytes": "Bytes of messages queued for sending.",
     "store_seconds": "Calls of the store, in its thread.",
+    "task_ended": "1 when the task's federated training has ended.",
     "task_paused": "1 while an admin has paused the task.",
     "task_running": "1 while the task's coordinators run.",
 }

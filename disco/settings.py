@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
 from disco.errors import SettingsError
-from disco.settings_sources import convert, flatten, read_toml
+from disco.settings_sources import convert, flatten, read_networks, read_toml, usable_memory_bytes
 
 MIB = 1024 * 1024
 MANAGE_WORDS = ("auto", "open", "token")
@@ -30,16 +30,6 @@ def bundled_tasks() -> Path:
     package = Path(__file__).parent
     checkout = package.parent / "tasks"
     return checkout if checkout.is_dir() else package / "bundled_tasks"
-
-
-def usable_memory_bytes() -> int:
-    """Return the machine's memory, or what its container may use of it (cgroup v2, memory.max)."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):  # no such group, or "max"
-        return memory
-    return min(memory, allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +55,20 @@ class Limits:
         body_seconds: that the body of an HTTP request may take.
         message_bytes: of one WebSocket message in a federated session.
         message_seconds: that one WebSocket message may take from its first byte to its last.
-        bytes_in_flight: of large messages that are being received or wait to be summed, over all connections. Beyond
-            it connections are not read until there is room. A quarter of the memory unless set.
+        bytes_in_flight: of large messages that are being received or wait to be summed, and of HTTP bodies, over all
+            connections. Beyond it they are not read until there is room. A quarter of the memory unless set.
         held_bytes: of contributions that one task's strategy, such as the median, holds in memory until its round
             closes. More are held in temporary files in `data_dir`. A quarter of the memory unless set.
+        messages_per_second: of one connection in a federated session, on average; twice as many in a burst. More wait
+            unread.
         signal_bytes: of one WebSocket message in a decentralized session.
         signals_per_second: messages of one peer, on average; twice as many in a burst.
         peers: present at once in one decentralized session.
         metadata_bytes: of one metadata value and its name.
         metadata_entries: kept for one task and round.
         connections: WebSockets open at once.
-        connections_per_address: of them from one client address, or one /64 of IPv6. Addresses of this machine are
-            exempt: where a proxy is not told of, everybody comes from there.
+        connections_per_address: of them from one client address, or one /64 of IPv6, and a few more that are no
+            WebSockets. Addresses of this machine are exempt: where a proxy is not told of, everybody comes from there.
         joins_per_second: new WebSockets from one client address, on average; five times as many in a burst. This
             machine's are exempt.
         first_message: seconds that a new connection may take to say hello.
@@ -85,6 +77,8 @@ class Limits:
         send: seconds that a reader may take to accept one message before it is let go.
         outbox_messages: waiting for one slow reader before it is let go.
         viewers: pages that watch the dashboard at once.
+        evaluation: seconds that a task's scorer may take for one model; then its process is killed.
+        evaluation_bytes: of memory that this process may use. A quarter of the memory unless set.
     """
 
     body_bytes: int = 512 * MIB
@@ -93,6 +87,7 @@ class Limits:
     message_seconds: float = 600.0
     bytes_in_flight: int = field(default_factory=lambda: usable_memory_bytes() // 4)
     held_bytes: int = field(default_factory=lambda: usable_memory_bytes() // 4)
+    messages_per_second: int = 5_000
     signal_bytes: int = MIB
     signals_per_second: int = 200
     peers: int = 256
@@ -107,6 +102,8 @@ class Limits:
     send: float = 60.0
     outbox_messages: int = 64
     viewers: int = 256
+    evaluation: float = 60.0
+    evaluation_bytes: int = field(default_factory=lambda: usable_memory_bytes() // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +135,8 @@ class Access:
         jwt_issuer: that a JWT must name; empty for any.
         jwt_role_claim: the claim that holds one of Disco's roles, or a list with one.
         ticket_seconds: that a ticket for one WebSocket is good for.
+        recheck_seconds: after which an open WebSocket's token is looked at again; one that was revoked or has expired
+            closes it.
     """
 
     manage: str = "auto"
@@ -149,6 +148,7 @@ class Access:
     jwt_issuer: str = ""
     jwt_role_claim: str = "disco_role"
     ticket_seconds: float = 30.0
+    recheck_seconds: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +263,10 @@ class Settings:
         require("access.join", access.join in DEED_WORDS, f"one of {', '.join(DEED_WORDS)}")
         require("access.read", access.read in DEED_WORDS, f"one of {', '.join(DEED_WORDS)}")
         require("access.ticket_seconds", 0 < access.ticket_seconds < math.inf, "above 0")
+        require("access.recheck_seconds", 0 < access.recheck_seconds < math.inf, "above 0")
         audience = bool(access.jwt_audience) or access.jwt_key is None
         require("access.jwt_audience", audience, "what JWTs for this server name, as access.jwt_key is set")
-        networks = _networks(access.trusted_proxies) is not None
+        networks = read_networks(access.trusted_proxies) is not None
         require("access.trusted_proxies", networks, "addresses or networks separated by commas")
         require("tls.keyfile", (tls.certfile is None) == (tls.keyfile is None), "given with tls.certfile")
         served = tls.ca_certs is None or tls.certfile is not None
@@ -274,20 +275,12 @@ class Settings:
     @property
     def trusted_proxies(self) -> tuple[Network, ...]:
         """The networks of the proxies whose X-Forwarded-For is believed."""
-        return _networks(self.access.trusted_proxies) or ()
+        return read_networks(self.access.trusted_proxies) or ()
 
     @property
     def origins(self) -> frozenset[str]:
         """The sites in `cors_origins`; ``*`` among them is every site."""
         return frozenset(filter(None, map(str.strip, self.cors_origins.split(","))))
-
-
-def _networks(text: str) -> tuple[Network, ...] | None:
-    """Read addresses and networks; None if one is neither."""
-    try:
-        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-    except ValueError:
-        return None
 
 
 def _types() -> dict[str, type]:

@@ -1,7 +1,9 @@
-"""Where settings come from: a TOML file's values and text, as the types that settings have."""
+"""Where settings come from: a TOML file's values, text as the types that settings have, and the machine's memory."""
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,3 +52,21 @@ def convert(raw: Any, kind: Any, where: str) -> Any:
         return kind(raw) if not (kind is int and isinstance(raw, float)) else kind(str(raw))
     except (TypeError, ValueError) as error:
         raise SettingsError(f"{where} must be {wanted}, not {raw!r}") from error
+
+
+def usable_memory_bytes() -> int:
+    """Return the machine's memory, or what its container may use of it (cgroup v2, memory.max)."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        allowed = int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # no such group, or "max"
+        return memory
+    return min(memory, allowed)
+
+
+def read_networks(text: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] | None:
+    """Read addresses and networks, separated by commas; None if one is neither."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        return None

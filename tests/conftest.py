@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -61,6 +62,15 @@ async def server(start: ServerFactory) -> AsyncIterator[Server]:
     """One server with the tiny task."""
     async with start() as running_server:
         yield running_server
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was left out, and why, however quiet the run was asked to be."""
+    reasons = Counter(str(report.longrepr[-1]) for report in terminalreporter.getreports("skipped"))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(
+            f"{count} left out. {reason.removeprefix('Skipped: ')}", yellow=True, bold=True
+        )
 
 
 def missing(what: str) -> None:

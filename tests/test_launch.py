@@ -92,6 +92,24 @@ def test_two_workers_refuse_to_share_a_data_directory(tmp_path: Path) -> None:
     assert re.search(r"in use by process \d+", done.stderr + done.stdout)
 
 
+def test_a_data_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no directory")
+    done = subprocess.run(
+        [sys.executable, "-m", "disco", "serve", "--port", "0"],
+        cwd=ROOT, env=environment(tmp_path / "data"), text=True, capture_output=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"Error: {tmp_path / 'data'}")
+    assert "Traceback" not in done.stderr
+
+
+def test_open_lets_whoever_comes_by_a_proxy_manage(tmp_path: Path) -> None:
+    with launched("disco", "serve", "--port", "0", "--open", data=tmp_path / "data") as (_, url):
+        asked = urllib.request.Request(f"{url}/tasks/tiny/pause", method="POST", headers={"Via": "1.1 proxy"})
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            assert answer.status in (200, 204)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

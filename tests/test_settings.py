@@ -15,6 +15,11 @@ def test_defaults_bind_loopback() -> None:
     assert (settings.host, settings.port, settings.aggregation.interval) == ("127.0.0.1", 8080, 30.0)
 
 
+def test_by_default_the_last_ten_rounds_and_every_hundredth_are_kept_and_stopping_takes_ten_seconds() -> None:
+    settings = Settings.load(environ={})
+    assert (settings.storage.keep_last, settings.storage.keep_every, settings.graceful) == (10, 100, 10.0)
+
+
 def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
     config = tmp_path / "disco.toml"
     config.write_text('port = 1\nhost = "10.0.0.1"\n[aggregation]\ninterval = 1\n[limits]\npeers = 7\n')

@@ -11,6 +11,10 @@ import numpy as np
 
 BINARY = 0x82
 RECEIVE_BYTES = 4 * 1024 * 1024
+#: What is kept of a message, to know its type.
+HEAD_BYTES = 256
+#: Silence after which a server is given up. The kernel keeps it: Python's own timeouts cost a system call a read.
+SILENCE = struct.pack("ll", 120, 0)
 
 
 def frame(payload: bytes) -> bytes:
@@ -23,8 +27,8 @@ def frame(payload: bytes) -> bytes:
         header = bytes((BINARY, 0x80 | 126)) + struct.pack(">H", size)
     else:
         header = bytes((BINARY, 0x80 | 127)) + struct.pack(">Q", size)
-    pattern = np.resize(np.frombuffer(key, np.uint8), size)
-    return header + key + np.bitwise_xor(np.frombuffer(payload, np.uint8), pattern).tobytes()
+    words = np.frombuffer(payload + bytes(-size % 4), np.uint32) ^ np.frombuffer(key, np.uint32)
+    return b"".join((header, key, words.view(np.uint8)[:size].data))
 
 
 def reply_bytes(size: int) -> int:
@@ -38,6 +42,7 @@ class RawClient:
     def __init__(self, port: int, path: str | None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, SILENCE)
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._websocket = path is not None
         if path is not None:
@@ -67,6 +72,29 @@ class RawClient:
             if not count:
                 raise ConnectionError("the server has gone")
             missing -= count
+
+    def receive(self) -> tuple[bytes, int]:
+        """Receive one message; returns its first bytes and its size, and drops the rest."""
+        size = self._exactly(2)[1]
+        if size >= 126:
+            size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
+        head = self._exactly(min(size, HEAD_BYTES))
+        missing = size - len(head)
+        while missing:
+            count = self.socket.recv_into(self._buffer[: min(missing, len(self._buffer))])
+            if not count:
+                raise ConnectionError("the server has gone")
+            missing -= count
+        return head, size
+
+    def _exactly(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            more = self.socket.recv(count - len(received))
+            if not more:
+                raise ConnectionError("the server has gone")
+            received += more
+        return received
 
     def close(self) -> None:
         """Leave without a word."""

@@ -58,10 +58,10 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(disco_version(), "-V", "--version", prog_name="disco")
 def main() -> None:
-    r"""Disco: train one model together, without sharing data.
+    """Disco: train one model together, without sharing data.
 
     \b
     disco serve                     start the server with the default tasks
     disco demo breast_cancer        watch three participants train on real data
     disco tasks list                what a running server offers
-    """
+    """  # noqa: D301  # \b is click's mark for lines that it must not join

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from disco.cli.rounds import data_dir_option, json_option
 from disco.cli.table import print_json
@@ -12,7 +13,7 @@ from disco.settings import MIB, Settings
 from disco.storage.backup import back_up
 
 
-@click.command()
+@click.command(short_help="Copy a data directory, whole and checked.")
 @click.option(
     "--to",
     "to",
@@ -32,7 +33,8 @@ def backup(to: Path, data_dir: str | None, as_json: bool) -> None:
     disco backup --to backups/2030-01-31
     disco serve --data-dir backups/2030-01-31
     """  # noqa: D301  # \b is click's mark for lines that it must not join
-    size = back_up(Settings.load({"data_dir": data_dir}).data_dir, to)
+    with Console(stderr=True).status("copying, and comparing with checksums"):
+        size = back_up(Settings.load({"data_dir": data_dir}).data_dir, to)
     if as_json:
         print_json({"to": str(to), "bytes": size})
     else:

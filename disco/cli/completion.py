@@ -9,6 +9,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from disco.cli.remote import SERVER, locate
+from disco.errors import SettingsError
+from disco.participant.http import ask
+
 SHELLS = ("bash", "zsh", "fish")
 #: The variable through which click's scripts ask the program for completions.
 VARIABLE = "_DISCO_COMPLETE"
@@ -16,7 +20,7 @@ VARIABLE = "_DISCO_COMPLETE"
 PATIENCE_SECONDS = 0.5
 
 
-@click.command()
+@click.command(short_help="Print what makes your shell complete.")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
@@ -35,11 +39,14 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 def complete_task(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the IDs of the tasks of the server that the command names; nothing when it does not answer at once."""
-    server = ctx.params.get("server") or "http://127.0.0.1:8080"
+    named, token_file, ca = (ctx.params.get(name) for name in ("server", "token_file", "ca"))
     try:
-        with urllib.request.urlopen(f"{server.rstrip('/')}/tasks", timeout=PATIENCE_SECONDS) as answer:
+        server = locate(named or SERVER, token_file, ca)
+        request = ask(server.http("tasks"), server.credentials)
+        context = server.credentials.context() if server.secure else None
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS, context=context) as answer:
             documents: Any = json.load(answer)
         offered = [(str(task["id"]), str(task["displayInformation"]["title"])) for task in documents]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (SettingsError, OSError, ValueError, KeyError, TypeError):
         return []
     return [CompletionItem(task, help=title) for task, title in offered if task.startswith(begun)]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from disco.cli.rounds import json_option
 from disco.errors import DiscoError, SettingsError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ NAMES = ("breast_cancer", "digits")
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
 
-@click.command()
+@click.command(short_help="Watch participants learn together on real data.")
 @click.argument("subject", type=click.Choice(NAMES))
 @click.option("--participants", type=click.IntRange(2, 16), default=3, show_default=True)
 @click.option("--rounds", type=click.IntRange(1, 1000), help="[default: the subject's own]")
@@ -36,7 +37,7 @@ NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
     help="Keep the server's rounds there, and go on from them.  [default: a temporary directory]",
 )
 @click.option("--png", type=click.Path(path_type=Path), help="[default: ./disco-demo-SUBJECT.png]")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and nothing else.")
+@json_option
 def demo(
     subject: str,
     participants: int,
@@ -47,7 +48,7 @@ def demo(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Train a task between participants in processes of their own, each with its own part of real data.
+    """Train a task between participants in processes of their own, each with its own part of real data.
 
     \b
     disco demo breast_cancer    federated: three participants and the server
@@ -55,7 +56,7 @@ def demo(
 
     Each round shows the accuracy of the shared model on data that nobody trained on, beside what each participant
     would have reached alone. The exit code is 0 if the shared model beats the best of them, or reaches 94 %.
-    """
+    """  # noqa: D301  # \b is click's mark for lines that it must not join
     missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
     if missing:
         raise SettingsError(f"the demo needs {' and '.join(missing)}: pip install 'disco-server[demo]'")

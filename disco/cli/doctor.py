@@ -9,6 +9,7 @@ import click
 
 from disco.cli.findings import Finding, Health, all_well
 from disco.cli.machine_checks import check_machine
+from disco.cli.remote import credential_options, locate
 from disco.cli.rounds import json_option
 from disco.cli.server_checks import check_server
 from disco.cli.table import print_json, printable
@@ -17,20 +18,28 @@ from disco.settings import Settings
 MARKS = {Health.OK: ("ok", "green"), Health.WARNING: ("warning", "yellow"), Health.WRONG: ("wrong", "red")}
 
 
-@click.command()
+@click.command(short_help="Check a deployment, and say what to change.")
 @click.option(
     "--server",
     metavar="URL",
     envvar="DISCO_SERVER",
     help="Also look at a running server from here, through its proxy.",
 )
+@credential_options
 @click.option("--host", help="As for `disco serve`.  [default: 127.0.0.1]")
 @click.option("--port", help="As for `disco serve`.  [default: 8080]")
 @click.option("--data-dir", help="As for `disco serve`.  [default: ./disco-data]")
 @click.option("--tasks-dir", help="As for `disco serve`.  [default: the tasks that come with Disco]")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @json_option
-def doctor(server: str | None, config: Path | None, as_json: bool, **flags: str | None) -> None:
+def doctor(
+    server: str | None,
+    token_file: Path | None,
+    ca: Path | None,
+    config: Path | None,
+    as_json: bool,
+    **flags: str | None,
+) -> None:
     """Check this machine, and the way to a running server, and say what to change.
 
     The settings looked at are those that `disco serve` would use: flags, DISCO_… and a file. Exits with 1 if something
@@ -42,8 +51,9 @@ def doctor(server: str | None, config: Path | None, as_json: bool, **flags: str 
     disco doctor --server https://disco.example.org
     """  # noqa: D301  # \b is click's mark for lines that it must not join
     settings = Settings.load(flags, config=config)
+    address = None if server is None else locate(server, token_file, ca)
     findings = []
-    for finding in (*check_machine(settings), *(check_server(server) if server is not None else ())):
+    for finding in (*check_machine(settings), *(check_server(address) if address is not None else ())):
         findings.append(finding)
         if not as_json:
             _print(finding)

@@ -66,16 +66,24 @@ async def running(
         with trio.move_on_after(settings.graceful / 2):
             await app.lobby.empty()
 
-    async with trio.open_nursery() as nursery:
-        start = partial(serve_app, app, hypercorn_config(settings), shutdown_trigger=stopping)
-        try:
-            urls = await nursery.start(start)
-        except (BaseExceptionGroup, Exception) as error:
-            raise (_reason(error, app, settings) or error) from None
-        try:
-            yield app, str(urls[0])
-        finally:
-            stop.set()
+    try:
+        async with trio.open_nursery() as nursery:
+            start = partial(serve_app, app, hypercorn_config(settings), shutdown_trigger=stopping)
+            try:
+                urls = await nursery.start(start)
+            except (BaseExceptionGroup, Exception) as error:
+                raise (_reason(error, app, settings) or error) from None
+            # hypercorn may say that it listens although the app could not start; it stops right after that.
+            if app.failure is not None:
+                raise app.failure
+            try:
+                yield app, str(urls[0])
+            finally:
+                stop.set()
+    except BaseExceptionGroup:
+        if app.failure is not None:
+            raise app.failure from None
+        raise
 
 
 def _reason(error: BaseException, app: Disco, settings: Settings) -> Exception | None:

@@ -15,10 +15,11 @@ from urllib.parse import quote
 import click
 import trio
 from rich.console import Console
-from rich.status import Status
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from disco.cli.completion import complete_task
-from disco.cli.remote import get_json
+from disco.cli.remote import get_json, server_options
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, printable
 from disco.cli.taking_part import Course, Lesson, take_part
@@ -31,20 +32,16 @@ from disco.learning.examples import Examples, Figures
 from disco.learning.learner import FRAMEWORKS, Recipe, choose_learner
 from disco.learning.pictures import read_pictures
 from disco.learning.tables import read_table
+from disco.participant.address import Address
 from disco.storage.export import SUFFIXES, write
-
-SERVER = "http://127.0.0.1:8080"
-
 
 DATA = "A CSV file whose first line names its columns, or a folder with a folder of images for each label."
 
 
-@click.command()
+@click.command(short_help="Train a task's model on your own data, with others.")
 @click.argument("task", shell_complete=complete_task)
 @click.option("--data", required=True, type=click.Path(path_type=Path), metavar="FILE|DIR", help=DATA)
-@click.option(
-    "--server", metavar="URL", envvar="DISCO_SERVER", default=SERVER, show_default=True, help="The server."
-)
+@server_options
 @click.option(
     "--rounds", type=click.IntRange(min=1), help="How many to take part in.  [default: the task's epochs]"
 )
@@ -53,7 +50,9 @@ DATA = "A CSV file whose first line names its columns, or a folder with a folder
 )
 @click.option("--with", "framework", type=click.Choice(FRAMEWORKS), help="What trains.  [default: what can]")
 @click.option(
-    "--scheme", type=click.Choice([*Scheme]), help="With a server or with peers.  [default: the task's]"
+    "--scheme",
+    type=click.Choice([scheme.value for scheme in Scheme]),
+    help="With a server or with peers.  [default: the task's]",
 )
 @click.option(
     "--standardize", is_flag=True, help="Scale each column to mean 0 and deviation 1. All should, or none."
@@ -62,10 +61,15 @@ DATA = "A CSV file whose first line names its columns, or a folder with a folder
     "--seed", type=int, default=0, show_default=True, help="Of the validation split and of batches."
 )
 @click.option(
+    "--without-privacy",
+    is_flag=True,
+    help="Send contributions as they are, also where the task asks for local privacy.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR|FILE", help="Write the final model there."
 )
 @json_option
-def join(task: str, server: str, out: Path | None, as_json: bool, **given: Any) -> None:
+def join(task: str, server: Address, out: Path | None, as_json: bool, **given: Any) -> None:
     """Train TASK's model on your own data, together with whoever else takes part.
 
     The data stays here; weights, their figures and the number of examples are sent. Dense models are trained with
@@ -84,6 +88,8 @@ def join(task: str, server: str, out: Path | None, as_json: bool, **given: Any) 
         click.echo(f"{left_out} rows lack a value and are left out", err=True)
     scheme = Scheme(wishes.scheme or document["trainingInformation"]["scheme"])
     lessons = _run(server, task, scheme, course, as_json=as_json)
+    if course.end:
+        click.echo(f"the training has ended: {printable(course.end)}", err=True)
     written = [str(path) for path in write(Weights.from_arrays(course.weights), model, out)] if out else []
     if as_json:
         print_json(
@@ -104,6 +110,7 @@ class Wishes:
     scheme: str | None
     standardize: bool
     seed: int
+    without_privacy: bool = False
 
 
 def prepare(document: Mapping[str, Any], model: Model, wishes: Wishes) -> tuple[Course, int]:
@@ -123,6 +130,7 @@ def prepare(document: Mapping[str, Any], model: Model, wishes: Wishes) -> tuple[
         epochs=wishes.epochs or int(training["roundDuration"]),
         rounds=wishes.rounds or math.ceil(training["epochs"] / training["roundDuration"]),
         samples=len(to_train),
+        private=not wishes.without_privacy,
         say=_silent,
         finished=_silent,
     )
@@ -139,7 +147,7 @@ def require_writable(out: Path | None) -> None:
         raise SettingsError(f"--out must be a directory or end in {' or '.join(SUFFIXES)}, not {out}")
 
 
-def fetch(server: str, task: str) -> Model:
+def fetch(server: Address, task: str) -> Model:
     """Fetch a task's model.
 
     Raises:
@@ -173,10 +181,10 @@ def read(
             raise SettingsError(f"{other} tasks cannot be joined from the shell; tabular and image tasks can")
 
 
-def _run(server: str, task: str, scheme: Scheme, course: Course, *, as_json: bool) -> list[Lesson]:
+def _run(server: Address, task: str, scheme: Scheme, course: Course, *, as_json: bool) -> list[Lesson]:
     """Take part until the last round, or until Ctrl-C."""
     lessons: list[Lesson] = []
-    with _shown(hidden=as_json) as (say, finished):
+    with _shown(course.rounds, hidden=as_json) as (say, finished):
 
         def note(lesson: Lesson) -> None:
             lessons.append(lesson)
@@ -204,19 +212,32 @@ Shown = tuple[Callable[[str], None], Callable[[Lesson], None]]
 
 
 @contextmanager
-def _shown(*, hidden: bool) -> Iterator[Shown]:
-    """Show what goes on: a line that changes on a terminal, and a line for each finished round everywhere."""
+def _shown(rounds: int, *, hidden: bool) -> Iterator[Shown]:
+    """Show what goes on: a progress bar on a terminal, and a line for each finished round everywhere."""
     if hidden:
         yield _silent, _silent
     elif not sys.stdout.isatty():
         yield _silent, lambda lesson: click.echo(describe(lesson))
     else:
-        console = Console(highlight=False)
-        with Status("joining", console=console) as status:
-            yield (
-                lambda said: status.update(printable(said)),
-                lambda lesson: console.print(describe(lesson), markup=False, soft_wrap=True),
-            )
+        with progress_bar(Console(highlight=False)) as progress:
+            bar = progress.add_task("joining", total=rounds)
+
+            def finished(lesson: Lesson) -> None:
+                progress.console.print(describe(lesson), markup=False, soft_wrap=True)
+                progress.advance(bar)
+
+            yield lambda said: progress.update(bar, description=escape(printable(said))), finished
+
+
+def progress_bar(console: Console) -> Progress:
+    """Make the bar that shows how many rounds are over."""
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+    )
 
 
 def _silent(_: object) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 
 from disco.cli.findings import Finding, fine, mebibytes, warning, wrong
 from disco.errors import DataDirectoryInUse, DiscoError, StorageError
-from disco.settings import MIB, Settings, usable_memory_bytes
+from disco.settings import MIB, Settings
+from disco.settings_sources import usable_memory_bytes
 from disco.storage.catalogue import load_folder
 from disco.storage.lock import NAME as LOCK_FILE
 from disco.storage.lock import DirectoryLock

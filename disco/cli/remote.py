@@ -1,59 +1,115 @@
-"""A running server's HTTP interface, as far as the command line needs it."""
+"""A running server's HTTP interface, as far as the command line needs it, and the options that say which server."""
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from disco.errors import ConnectionLost, Refused, SettingsError
+import click
 
+from disco.errors import ConnectionLost, Refused, SettingsError
+from disco.participant.address import Address
+from disco.participant.credentials import distrust
+from disco.participant.http import ask, refusal
+
+SERVER = "http://127.0.0.1:8080"
+#: Where a token is looked for. Never on the command line: `ps` shows that to everybody on the machine, and the shell
+#: keeps it.
+TOKEN_VARIABLE = "DISCO_TOKEN"
 #: Seconds to wait for each answer. A posted model of hundreds of megabytes is checked and fsynced first.
 TIMEOUT_SECONDS = 120.0
 
+_TOKEN_HELP = f"A file with a token for the server; {TOKEN_VARIABLE} may hold the token itself."
+_CA_HELP = "A file of certificates to believe, for a server that signed its own."
 
-def get_json(server: str, path: str) -> Any:
+
+def credential_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say what to show a server: `token_file` and `ca`."""
+    for name, variable, help_ in (
+        ("--ca", "DISCO_CA", _CA_HELP),
+        ("--token-file", "DISCO_TOKEN_FILE", _TOKEN_HELP),
+    ):
+        path = click.Path(path_type=Path, dir_okay=False)
+        command = click.option(name, type=path, metavar="FILE", envvar=variable, help=help_)(command)
+    return command
+
+
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say which server, and what to show it; the command gets one `server`, an `Address`."""
+
+    @functools.wraps(command)
+    def with_server(*args: Any, server: str, token_file: Path | None, ca: Path | None, **others: Any) -> None:
+        command(*args, server=locate(server, token_file, ca), **others)
+
+    option = click.option(
+        "--server",
+        metavar="URL",
+        envvar="DISCO_SERVER",
+        default=SERVER,
+        show_default=True,
+        help="The server.",
+    )
+    return option(credential_options(with_server))
+
+
+def locate(server: str, token_file: Path | None, ca: Path | None) -> Address:
+    """Return a server's address, with what to show it.
+
+    Raises:
+        SettingsError: it is no address, or the token or the certificates cannot be used.
+    """
+    try:
+        token = os.environ.get(TOKEN_VARIABLE) if token_file is None else token_file.read_text("ascii")
+    except OSError as error:
+        raise SettingsError(f"--token-file {token_file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"--token-file {token_file} holds no token") from error
+    if token_file is not None and not (token or "").strip():
+        raise SettingsError(f"--token-file {token_file} is empty")
+    return Address.parse(server, (token or "").strip() or None, ca, called="--server")
+
+
+def get_json(server: Address, path: str) -> Any:
     """Fetch a JSON document.
 
     Raises:
-        SettingsError: `server` is not an address.
         ConnectionLost: no server answers there.
         Refused: it does not give the document; the message is its reason.
     """
-    return _ask(_request(server, path))
+    return _ask(ask(server.http(path), server.credentials), server)
 
 
-def post_json(server: str, path: str, document: object) -> Any:
+def post_json(server: Address, path: str, document: object) -> Any:
     """Send a JSON document, and return the JSON answer.
 
     Raises:
-        SettingsError: `server` is not an address.
         ConnectionLost: no server answers there.
         Refused: it does not accept the document; the message has every problem on a line of its own.
     """
-    request = _request(server, path)
+    request = ask(server.http(path), server.credentials, **{"Content-Type": "application/json"})
     request.data = json.dumps(document).encode()
-    request.add_header("Content-Type", "application/json")
-    return _ask(request)
+    return _ask(request, server)
 
 
-def _request(server: str, path: str) -> urllib.request.Request:
-    if not server.startswith(("http://", "https://")):
-        raise SettingsError(f"--server must be an address such as http://127.0.0.1:8080, not {server}")
-    return urllib.request.Request(f"{server.rstrip('/')}/{path}", headers={"Accept": "application/json"})
-
-
-def _ask(request: urllib.request.Request) -> Any:
+def _ask(request: urllib.request.Request, server: Address) -> Any:
+    context = server.credentials.context() if server.secure else None
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=context) as answer:
             return _parse(answer.read(), request.full_url)
     except urllib.error.HTTPError as error:
         with error:
-            raise Refused(_reason(error)) from None
+            raise _refused(error, server) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if (why := distrust(reason if isinstance(reason, BaseException) else None)) is not None:
+            raise ConnectionLost(f"{request.full_url} is not believed: {why}") from error
         raise ConnectionLost(
             f"No server answers at {request.full_url}: {reason}; start one with `disco serve` or name another "
             "with --server"
@@ -65,6 +121,15 @@ def _parse(body: bytes, url: str) -> Any:
         return json.loads(body)
     except ValueError as error:
         raise Refused(f"{url} did not answer with JSON; is a Disco server there?") from error
+
+
+def _refused(answer: urllib.error.HTTPError, server: Address) -> Refused:
+    """Return the server's refusal, of a class that tells what kind it is, and where a token would go."""
+    reason = _reason(answer)
+    if answer.code == 401 and server.credentials.token is None:
+        reason += f"; give it in {TOKEN_VARIABLE} or with --token-file"
+    found = refusal(answer.code, reason)
+    return found if isinstance(found, Refused) else Refused(reason)
 
 
 def _reason(answer: urllib.error.HTTPError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +15,8 @@ from rich.table import Table
 
 from disco.app import Disco
 from disco.cli.hosting import running
+from disco.cli.rounds import json_option
+from disco.cli.table import print_json
 from disco.errors import DiscoError
 from disco.settings import LOG_LEVELS, MIB, Settings
 from disco.storage.catalogue import TaskProvider, import_provider
@@ -51,15 +53,19 @@ SECTIONS = {
 @click.option("--ca-certs", help="Authorities of clients' certificates, PEM: then every client needs one.")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
 @click.option("--task", "providers", multiple=True, help="A task provider, package.module:Class; repeatable.")
-def serve(config: Path | None, providers: Sequence[str], anybody: bool, **flags: str | None) -> None:
-    r"""Start the server.
+@json_option
+def serve(
+    config: Path | None, providers: Sequence[str], *, anybody: bool, as_json: bool, **flags: str | None
+) -> None:
+    """Start the server.
 
     \b
     disco serve                               on http://127.0.0.1:8080/ with the default tasks
     disco serve --port 0 --data-dir /srv/disco
+    disco serve --port 0 --json               the address and the tasks as JSON, once it listens
     disco serve --tasks-dir ./my-tasks --task hospital.tasks:Xrays
     disco serve --host 0.0.0.0 --certfile server.pem --keyfile server.key
-    """
+    """  # noqa: D301  # \b is click's mark for lines that it must not join
     named = {SECTIONS.get(name, name): value for name, value in flags.items()}
     settings = Settings.load({**named, "access.manage": "open" if anybody else None}, config=config)
     logging.basicConfig(
@@ -69,13 +75,15 @@ def serve(config: Path | None, providers: Sequence[str], anybody: bool, **flags:
     )
     found = [import_provider(name) for name in providers]
     try:
-        trio.run(run, settings, found)
+        trio.run(run, settings, found, print_announcement if as_json else announce)
     except* DiscoError as group:
         raise group.exceptions[0] from None
 
 
-async def run(settings: Settings, providers: Sequence[TaskProvider] = ()) -> None:
-    """Serve until SIGINT or SIGTERM.
+async def run(
+    settings: Settings, providers: Sequence[TaskProvider], tell: Callable[[Disco, str], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; `tell` of the app and its address once it listens.
 
     Raises:
         SettingsError: the address cannot be bound.
@@ -83,7 +91,7 @@ async def run(settings: Settings, providers: Sequence[TaskProvider] = ()) -> Non
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with running(settings, providers) as (app, url):
-            announce(app, url)
+            tell(app, url)
             number = await anext(signals)
             log.info("%s: stopping", signal.Signals(number).name)
 
@@ -103,4 +111,29 @@ def announce(app: Disco, url: str) -> None:
     console.print(f"memory   at most {in_flight:,.0f} MiB of updates in flight (limits.bytes_in_flight)")
     console.print(f"access   {app.gate.describe()}", soft_wrap=True)
     console.print(f"address  {url}/", soft_wrap=True)
+    sys.stdout.flush()
+
+
+def print_announcement(app: Disco, url: str) -> None:
+    """Print the same as one JSON document."""
+    tasks = [
+        {
+            "id": entry.task.id,
+            "title": entry.task.title,
+            "dataType": entry.task.data_type,
+            "scheme": str(entry.task.scheme),
+            "round": entry.served().round,
+        }
+        for entry in app.directory
+    ]
+    print_json(
+        {
+            "address": f"{url}/",
+            "data_dir": str(app.settings.data_dir.resolve()),
+            "bytes_in_flight": app.settings.limits.bytes_in_flight,
+            "access": app.gate.describe(),
+            "tasks": tasks,
+            "broken": [{"folder": name, "problem": problem} for name, problem in app.broken],
+        }
+    )
     sys.stdout.flush()

@@ -28,6 +28,8 @@ from wsproto.events import (
 
 from disco.cli.findings import Finding, fine, warning, wrong
 from disco.participant.address import Address
+from disco.participant.credentials import distrust
+from disco.participant.http import ask
 from disco.web.answers import disco_version
 
 #: Seconds that anything may take.
@@ -39,19 +41,23 @@ PROXY_ADVICE = (
     'proxy_set_header Connection "upgrade"; proxy_read_timeout 300s;'
 )
 
+TOKEN_ADVICE = (
+    "put a token of this server's into DISCO_TOKEN, or name a file of it with --token-file; "
+    "`disco tokens create` makes one"
+)
+CERTIFICATE_ADVICE = "name its authority with --ca, or give the server a certificate for this name"
 
-def check_server(url: str) -> Iterator[Finding]:
-    """Look at a running server: is it Disco, which version, whose clock, and does a WebSocket get through.
 
-    Raises:
-        SettingsError: `url` is no address.
-    """
-    address = Address.parse(url)
+def check_server(address: Address) -> Iterator[Finding]:
+    """Look at a running server: is it Disco, which version, whose clock, and does a WebSocket get through."""
     before = time.time()
     try:
-        front, headers = _get(address.http(""))
+        _, front, headers = _get(address, "")
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
+        if (why := distrust(reason if isinstance(reason, BaseException) else None)) is not None:
+            yield wrong("server", f"{address} answers, but {why}", CERTIFICATE_ADVICE)
+            return
         yield wrong(
             "server", f"{address} does not answer: {reason}", "check the address, and that the server runs"
         )
@@ -97,7 +103,10 @@ def check_clock(date: str | None, now: float) -> Finding:
 def _check_upgrade(address: Address) -> Iterator[Finding]:
     """Open a WebSocket for the first task that the server lists."""
     try:
-        tasks, _ = _get(address.http("tasks"))
+        status, tasks, _ = _get(address, "tasks")
+        if status in (401, 403):
+            yield refused_token(status, str(tasks["error"]))
+            return
         path = address.path(socket_path(tasks[0]))
     except (OSError, HTTPException) as error:
         yield wrong("tasks", f"GET /tasks fails: {error}", "look into the server's log")
@@ -106,6 +115,13 @@ def _check_upgrade(address: Address) -> Iterator[Finding]:
         yield warning("WebSocket", "the server has no task to open one for", "add a task: `disco tasks add`")
         return
     yield trio.run(partial(check_websocket, address, path))
+
+
+def refused_token(status: int, reason: str) -> Finding:
+    """Say what a server makes of the token that it was shown, or of none."""
+    if status == 401:
+        return wrong("token", f"401: {reason}", TOKEN_ADVICE)
+    return wrong("token", f"403: {reason}", "ask for a token of another role, or for another task")
 
 
 def socket_path(task: dict[str, Any]) -> str:
@@ -136,13 +152,17 @@ async def check_websocket(address: Address, path: str) -> Finding:
 
 async def _connect(address: Address) -> trio.abc.Stream:
     if address.secure:
-        return await trio.open_ssl_over_tcp_stream(address.host, address.port, https_compatible=True)
+        context = address.credentials.context()
+        return await trio.open_ssl_over_tcp_stream(
+            address.host, address.port, https_compatible=True, ssl_context=context
+        )
     return await trio.open_tcp_stream(address.host, address.port)
 
 
 async def _ping(stream: trio.abc.Stream, address: Address, path: str) -> Finding:
     socket = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-    await stream.send_all(socket.send(Request(host=address.authority, target=path)))
+    headers = [(name.encode(), value.encode()) for name, value in address.credentials.headers.items()]
+    await stream.send_all(socket.send(Request(address.authority, path, extra_headers=headers)))
     began = trio.current_time()
     status, body = 0, b""
     while True:
@@ -179,17 +199,20 @@ def _rejected(path: str, status: int, body: bytes) -> Finding:
     except (ValueError, LookupError, TypeError):
         answer = f"was answered with {status} where 101 was due" if status else "ended before it was answered"
         return wrong("WebSocket", f"the upgrade of {path} {answer}", PROXY_ADVICE)
+    if status in (401, 403):
+        return refused_token(status, reason)
     return wrong("WebSocket", f"the upgrade of {path} was refused: {reason}", "look into the server's log")
 
 
-def _get(url: str) -> tuple[Any, Message]:
-    asked = urllib.request.Request(url, headers={"Accept": "application/json"})
+def _get(address: Address, path: str) -> tuple[int, Any, Message]:
+    context = address.credentials.context() if address.secure else None
+    asked = ask(address.http(path), address.credentials)
     try:
-        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:
-            return _json(answer.read()), answer.headers
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS, context=context) as answer:
+            return answer.status, _json(answer.read()), answer.headers
     except urllib.error.HTTPError as error:
         with error:
-            return _json(error.read()), error.headers
+            return error.code, _json(error.read()), error.headers
 
 
 def _json(body: bytes) -> Any:

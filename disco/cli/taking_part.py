@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import trio
 
 from disco.core.events import Scheme, TaskID
-from disco.core.weights import Float32s
+from disco.core.weights import Float32s, Weights
 from disco.errors import PeersLost, SettingsError
 from disco.learning.examples import Examples, Figures, judge
 from disco.learning.learner import Learner
 from disco.participant import News, NewsKind, Participant
 from disco.participant.address import Address
-from disco.participant.http import fetch_weights
+from disco.participant.http import fetch_task, fetch_weights
+from disco.participant.local_privacy import LocalPrivacy, asked_by
 
 #: Times that a round of peers is tried again when peers of it were lost.
 RETRIES = 5
@@ -54,9 +55,11 @@ class Course:
         epochs: in a round.
         rounds: to take part in.
         samples: how many examples the learner has.
+        private: whether to apply the local privacy that the task asks for.
         say: is told what goes on.
         finished: is told of every finished round.
         weights: the latest shared model.
+        end: why the training has ended for everybody, if it has.
     """
 
     learner: Learner
@@ -65,9 +68,11 @@ class Course:
     epochs: int
     rounds: int
     samples: int
+    private: bool
     say: Callable[[str], None]
     finished: Callable[[Lesson], None]
     weights: Sequence[Float32s] = field(default=())
+    end: str = ""
 
 
 class Company(Protocol):
@@ -81,20 +86,28 @@ class Company(Protocol):
     def present(self) -> int:
         """How many take part, this one included; 0 while unknown."""
 
+    @property
+    def ended(self) -> str:
+        """Why the training has ended for everybody; empty while it goes on."""
+
     async def exchange(self, weights: Sequence[Float32s], samples: int, figures: Figures) -> list[Float32s]:
         """Give weights, and get those that all have agreed on."""
 
 
-async def take_part(url: str, task: str, scheme: Scheme, course: Course) -> None:
+async def take_part(server: Address, task: str, scheme: Scheme, course: Course) -> None:
     """Train and exchange, round after round.
 
     Raises:
         ConnectionLost: the server, or too many peers, cannot be reached.
         Refused: the server does not take part in this.
     """
-    async with _company(url, task, scheme, course) as company:
+    async with _company(server, task, scheme, course) as company:
         for index in range(course.rounds):
+            if company.ended:
+                course.end = company.ended
+                return
             await _attend(company, course, index)
+        course.end = company.ended
 
 
 async def _attend(company: Company, course: Course, index: int) -> None:
@@ -114,22 +127,26 @@ def _judge(course: Course, weights: Sequence[Float32s]) -> Figures:
 
 
 @asynccontextmanager
-async def _company(url: str, task: str, scheme: Scheme, course: Course) -> AsyncIterator[Company]:
+async def _company(server: Address, task: str, scheme: Scheme, course: Course) -> AsyncIterator[Company]:
     """Join, and give the course the model to begin with."""
+    url, token, ca = str(server), server.credentials.token, server.credentials.ca
     if scheme is Scheme.FEDERATED:
 
         def tell(news: News) -> None:
             course.say(sentence(news))
 
-        async with Participant(url, task, on_news=tell) as participant:
+        asked: Literal["task"] | None = "task" if course.private else None
+        async with Participant(url, task, on_news=tell, token=token, ca=ca, privacy=asked) as participant:
             course.weights = participant.weights
             yield _Federated(participant)
         return
     peer_class = _peer_class()
-    _, initial = await fetch_weights(Address.parse(url), TaskID(task), PATIENCE_SECONDS)
+    document = await fetch_task(server, TaskID(task), PATIENCE_SECONDS)
+    _, initial = await fetch_weights(server, TaskID(task), PATIENCE_SECONDS)
     course.weights = initial.arrays()
-    async with peer_class(url, task) as peer:
-        yield _Decentralized(peer, course.say)
+    privacy = asked_by(document, "v4") if course.private else None
+    async with peer_class(url, task, token=token, ca=ca) as peer:
+        yield _Decentralized(peer, course.say, privacy, initial)
 
 
 def _peer_class() -> Any:
@@ -153,6 +170,8 @@ def sentence(news: News) -> str:
             return f"the connection was lost, trying again: {news.reason}"
         case NewsKind.RECONNECTED:
             return "connected again"
+        case NewsKind.REMARK:
+            return f"the server says: {news.reason}"
 
 
 class _Federated:
@@ -167,14 +186,22 @@ class _Federated:
     def present(self) -> int:
         return self._participant.participants
 
+    @property
+    def ended(self) -> str:
+        return self._participant.ended
+
     async def exchange(self, weights: Sequence[Float32s], samples: int, figures: Figures) -> list[Float32s]:
         return await self._participant.exchange(weights, samples, dict(figures))
 
 
 class _Decentralized:
-    def __init__(self, peer: Any, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, peer: Any, say: Callable[[str], None], privacy: LocalPrivacy | None, initial: Weights
+    ) -> None:
         self._peer, self._say = peer, say
+        self._privacy, self._shared = privacy, initial
         self.round = 0
+        self.ended = ""
 
     @property
     def present(self) -> int:
@@ -183,7 +210,9 @@ class _Decentralized:
     async def exchange(
         self, weights: Sequence[Float32s], samples: int, figures: Mapping[str, float]
     ) -> list[Float32s]:
-        """Average with the peers of a round; a round that lost some is tried again."""
+        """Average with the peers of a round; a round that lost some is tried again, with the same noise."""
+        if self._privacy is not None:
+            weights = self._privacy.protect(Weights.from_arrays(weights), self._shared).arrays()
         for _ in range(RETRIES):
             try:
                 mean: list[Float32s] = await self._peer.exchange(weights)
@@ -191,5 +220,6 @@ class _Decentralized:
                 self._say(f"again: {error}")
                 continue
             self.round += 1
+            self._shared = Weights.from_arrays(mean)
             return mean
         raise PeersLost(f"{RETRIES} rounds in a row lost peers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -12,25 +13,44 @@ from urllib.parse import quote
 
 import click
 
-from disco.cli.remote import get_json, post_json
+from disco.cli.remote import SERVER, credential_options, get_json, locate, post_json
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, print_table, printable
 from disco.core.events import Scheme
 from disco.core.submission import Submission
 from disco.errors import InvalidTask, Refused, TaskExists, UnknownTask
+from disco.learning.held_out import with_held_out
+from disco.participant.address import Address
 from disco.storage.catalogue import TASK_FILE, FoundTasks, load_folder, load_task
 from disco.storage.files import refusals
 
-SERVER = "http://127.0.0.1:8080"
-
 
 def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say whose tasks are meant: a server's, or a folder's."""
-    command = click.option("--server", metavar="URL", help=f"A running server.  [default: {SERVER}]")(command)
+    """Add the options that say whose tasks are meant; the command gets one `place`: an address, or a folder."""
+
+    @functools.wraps(command)
+    def with_place(
+        *args: Any,
+        server: str | None,
+        folder: Path | None,
+        token_file: Path | None,
+        ca: Path | None,
+        **others: Any,
+    ) -> None:
+        if server is not None and folder is not None:
+            raise click.UsageError("--server and --folder exclude each other; give one of them")
+        command(
+            *args,
+            place=folder or locate(server or os.environ.get("DISCO_SERVER", SERVER), token_file, ca),
+            **others,
+        )
+
     existing = click.Path(path_type=Path, exists=True, file_okay=False)
-    return click.option("--folder", type=existing, help="A folder of task folders, instead of a server.")(
-        command
+    server_option = click.option("--server", metavar="URL", help=f"A running server.  [default: {SERVER}]")
+    folder_option = click.option(
+        "--folder", type=existing, help="A folder of task folders, instead of a server."
     )
+    return folder_option(server_option(credential_options(with_place)))
 
 
 @click.group()
@@ -48,9 +68,9 @@ def tasks() -> None:
 @tasks.command("list")
 @place_options
 @json_option
-def list_tasks(server: str | None, folder: Path | None, as_json: bool) -> None:
+def list_tasks(place: Address | Path, as_json: bool) -> None:
     """List the tasks of a server or a folder."""
-    documents = _documents(server, folder)
+    documents = _documents(place)
     if as_json:
         print_json(documents)
         return
@@ -63,12 +83,12 @@ def list_tasks(server: str | None, folder: Path | None, as_json: bool) -> None:
 @click.argument("task_id", metavar="ID")
 @place_options
 @json_option
-def show_task(task_id: str, server: str | None, folder: Path | None, as_json: bool) -> None:
+def show_task(task_id: str, place: Address | Path, as_json: bool) -> None:
     """Show one task of a server or a folder."""
-    if _chosen(server, folder) is None:
-        document = get_json(server or SERVER, f"tasks/{quote(task_id, safe='')}")
+    if isinstance(place, Address):
+        document = get_json(place, f"tasks/{quote(task_id, safe='')}")
     else:
-        document = _named(task_id, _reported(folder))
+        document = _named(task_id, _reported(place))
     if as_json:
         print_json(document)
         return
@@ -79,14 +99,13 @@ def show_task(task_id: str, server: str | None, folder: Path | None, as_json: bo
 @click.argument("source", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @place_options
 @json_option
-def add_tasks(source: Path, server: str | None, folder: Path | None, as_json: bool) -> None:
+def add_tasks(source: Path, place: Address | Path, as_json: bool) -> None:
     """Add a task, or every task of a folder of task folders, to a running server or to another folder."""
-    target = _chosen(server, folder)
     found = _found(source)
     _refuse_broken(found)
     added = []
     for submission in found.tasks:
-        address = _post(submission, server or SERVER) if target is None else _copy(submission, source, target)
+        address = _copy(submission, source, place) if isinstance(place, Path) else _post(submission, place)
         added.append({"task": submission.task.id, "address": address})
         if not as_json:
             click.echo(printable(address))
@@ -112,20 +131,13 @@ def check_tasks(source: Path, as_json: bool) -> None:
     _refuse_broken(found)
 
 
-def _chosen(server: str | None, folder: Path | None) -> Path | None:
-    """Return the folder that is meant, or None for the server."""
-    if server is not None and folder is not None:
-        raise click.UsageError("--server and --folder exclude each other; give one of them")
-    return folder
-
-
-def _documents(server: str | None, folder: Path | None) -> list[dict[str, Any]]:
-    if _chosen(server, folder) is None:
-        given = get_json(server or SERVER, "tasks")
-        if not isinstance(given, list):
-            raise Refused(f"{server or SERVER} did not answer with a list of tasks; is a Disco server there?")
-        return given
-    return [submission.task.public() for submission in _reported(folder).tasks]
+def _documents(place: Address | Path) -> list[dict[str, Any]]:
+    if isinstance(place, Path):
+        return [submission.task.public() for submission in _reported(place).tasks]
+    given = get_json(place, "tasks")
+    if not isinstance(given, list):
+        raise Refused(f"{place} did not answer with a list of tasks; is a Disco server there?")
+    return given
 
 
 def _facts(document: Any) -> dict[str, object]:
@@ -151,9 +163,9 @@ def _part(document: Any, name: str) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _reported(folder: Path | None) -> FoundTasks:
+def _reported(folder: Path) -> FoundTasks:
     """Read a folder, and say on stderr which of its tasks are broken."""
-    found = _found(folder or Path())
+    found = _found(folder)
     for name, problem in found.broken:
         click.echo(f"{printable(name)} is left out: {printable(problem)}", err=True)
     return found
@@ -171,7 +183,8 @@ def _found(source: Path) -> FoundTasks:
             found.broken.append((source.resolve().name, str(error)))
     if not (found.tasks or found.broken):
         raise UnknownTask(f"{source} holds no task folder; one has {TASK_FILE}, model.json and weights.bin")
-    return found
+    fit, unfit = with_held_out([(submission, "folder") for submission in found.tasks])
+    return FoundTasks([submission for submission, _ in fit], [*found.broken, *unfit])
 
 
 def _refuse_broken(found: FoundTasks) -> None:
@@ -190,7 +203,7 @@ def _named(task_id: str, found: FoundTasks) -> dict[str, Any]:
     raise UnknownTask(f"There is no task {task_id} in the folder; `disco tasks list --folder` shows what is")
 
 
-def _post(submission: Submission, server: str) -> str:
+def _post(submission: Submission, server: Address) -> str:
     model = submission.model
     answer = post_json(
         server,
@@ -202,7 +215,7 @@ def _post(submission: Submission, server: str) -> str:
         },
     )
     address = answer.get("address") if isinstance(answer, dict) else None
-    return f"{server.rstrip('/')}{address or f'/tasks/{submission.task.id}'}"
+    return f"{str(server).rstrip('/')}{address or f'/tasks/{submission.task.id}'}"
 
 
 def _copy(submission: Submission, source: Path, target: Path) -> str:

@@ -21,7 +21,7 @@ from disco.storage.tokens import TokenFile
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
-@click.group()
+@click.group(short_help="Create, list and revoke tokens.")
 def tokens() -> None:
     """Create, list and revoke tokens; a running server follows at once.
 
@@ -79,14 +79,18 @@ def list_tokens(data_dir: str | None, as_json: bool) -> None:
 @tokens.command()
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @data_dir_option
-def revoke(ids: Sequence[str], data_dir: str | None) -> None:
-    """Make tokens invalid. WebSockets that were let in by them stay open until they end."""
+@json_option
+def revoke(ids: Sequence[str], data_dir: str | None, as_json: bool) -> None:
+    """Make tokens invalid. A running server closes what they opened within access.recheck_seconds (5)."""
     with _file(data_dir).changing() as kept:
         missing = set(ids) - {token.id for token in kept}
         if missing:
             raise Refused(f"there is no token {', '.join(sorted(missing))}; `disco tokens list` shows them")
         kept[:] = [token for token in kept if token.id not in ids]
-    click.echo(f"Revoked: {', '.join(ids)}")
+    if as_json:
+        print_json({"revoked": list(ids)})
+    else:
+        click.echo(f"Revoked: {', '.join(ids)}")
 
 
 def _file(data_dir: str | None) -> TokenFile:

@@ -18,22 +18,27 @@ from rich.table import Table
 from rich.text import Text
 
 from disco.cli.completion import complete_task
-from disco.cli.remote import get_json
+from disco.cli.remote import get_json, server_options
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, print_table, printable
+from disco.core.events import Scheme
 from disco.errors import ConnectionLost, Refused
-
-SERVER = "http://127.0.0.1:8080"
+from disco.participant.address import Address
 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """How one task stands.
+    """How one task stands, in its own scheme.
 
     Args:
-        participants: present in its federated session.
-        contributions: accepted into the current round so far.
+        round: the number of the round to come; for peers the highest of any generation.
+        participants: present in its session.
+        contributions: accepted into the current round so far; 0 in a decentralized task.
+        ready: peers that wait for the round to be made; 0 in a federated task.
         minimum: participants that make a round.
+        present: short IDs of the participants, as far as the server names them.
+        done: of those, who has contributed or is ready.
+        state: ``running``, or why not in a word; `reason` has the sentence.
     """
 
     task: str
@@ -42,7 +47,12 @@ class Glance:
     round: int
     participants: int
     contributions: int
+    ready: int
     minimum: int
+    present: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    state: str = "running"
+    reason: str = ""
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Glance:
@@ -52,15 +62,15 @@ class Glance:
             Refused: it is of no Disco server.
         """
         try:
-            state, training = document["state"], document["trainingInformation"]
+            state, scheme = document["state"], str(document["trainingInformation"]["scheme"])
+            counts = _of_peers(state) if scheme == Scheme.DECENTRALIZED else _of_participants(state)
             return cls(
                 str(document["id"]),
                 str(document["displayInformation"]["title"]),
-                str(training["scheme"]),
-                round=int(state["round"]),
-                participants=int(state["participants"]),
-                contributions=int(state["contributions"]),
-                minimum=int(training["minNbOfParticipants"]),
+                scheme,
+                **counts,
+                state=str(state["state"]),
+                reason=str(state["reason"]),
             )
         except (LookupError, TypeError, ValueError) as error:
             raise Refused("the server did not answer with a task; is it a Disco server?") from error
@@ -68,13 +78,40 @@ class Glance:
     @property
     def doing(self) -> str:
         """What goes on, in words."""
+        if self.state != "running":
+            return f"{self.state}: {self.reason}" if self.reason else self.state
         if not self.participants:
-            return "nobody is here" if self.scheme == "federated" else ""  # peers are not counted over HTTP
+            return "nobody is here"
         if self.participants < self.minimum:
             return f"waits for {self.minimum - self.participants} more"
+        if self.ready:
+            return f"round {self.round}: {self.ready} of {self.participants} are ready"
         if self.contributions:
             return f"round {self.round}: {self.contributions} of {self.participants} have contributed"
         return f"round {self.round}: training"
+
+    @property
+    def who(self) -> str:
+        """Who is here by short IDs, those that are done with a mark."""
+        return "  ".join(f"{name} ✓" if name in self.done else name for name in self.present)
+
+
+def _of_participants(state: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {name: int(state[name]) for name in ("round", "participants", "contributions", "minimum")}
+    return {**counts, "ready": 0, "present": tuple(state["present"]), "done": tuple(state["contributors"])}
+
+
+def _of_peers(state: Mapping[str, Any]) -> dict[str, Any]:
+    hubs = state["hubs"]
+    return {
+        "round": int(state["peerRound"]),
+        "participants": int(state["peers"]),
+        "contributions": 0,
+        "ready": int(state["readyPeers"]),
+        "minimum": int(state["peerMinimum"]),
+        "present": tuple(name for hub in hubs for name in hub["present"]),
+        "done": tuple(name for hub in hubs for name in hub["ready"]),
+    }
 
 
 @dataclass(slots=True)
@@ -105,16 +142,9 @@ class Watched:
         return "" if closed is None else f"{self.now() - closed:.0f} s ago"
 
 
-@click.command()
+@click.command(short_help="Watch the tasks of a server, live.")
 @click.argument("task", required=False, shell_complete=complete_task)
-@click.option(
-    "--server",
-    metavar="URL",
-    envvar="DISCO_SERVER",
-    default=SERVER,
-    show_default=True,
-    help="A running server.",
-)
+@server_options
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1),
@@ -124,7 +154,7 @@ class Watched:
 )
 @click.option("--once", is_flag=True, help="Look once, print a table, and end.")
 @json_option
-def watch(task: str | None, server: str, interval: float, once: bool, as_json: bool) -> None:
+def watch(task: str | None, server: Address, interval: float, once: bool, as_json: bool) -> None:
     """Watch the tasks of a server, or one TASK, until Ctrl-C.
 
     On a terminal this is a table that changes; elsewhere every change is a line, and with --json every change is a JSON
@@ -146,16 +176,15 @@ def watch(task: str | None, server: str, interval: float, once: bool, as_json: b
         if as_json or not sys.stdout.isatty():
             _follow(look, interval, as_json)
         else:
-            _show(look, interval, server)
+            _show(look, interval, str(server))
     except KeyboardInterrupt:
         return
 
 
-def glance_at(server: str, task: str | None) -> dict[str, Glance]:
+def glance_at(server: Address, task: str | None) -> dict[str, Glance]:
     """Ask a server how its tasks stand, or one of them.
 
     Raises:
-        SettingsError: `server` is no address.
         ConnectionLost: no server answers.
         Refused: it has no such task, or is no Disco server.
     """
@@ -173,8 +202,9 @@ def _print_once(glances: Mapping[str, Glance], as_json: bool) -> None:
     if as_json:
         print_json([dataclasses.asdict(glance) for glance in glances.values()])
         return
-    columns = ["task", "title", "scheme", "round", "participants", "contributions", "minimum"]
-    print_table(columns, [dataclasses.astuple(glance) for glance in glances.values()])
+    columns = ["task", "title", "scheme", "round", "participants", "minimum", "now"]
+    rows = [(*(getattr(glance, name) for name in columns[:-1]), glance.doing) for glance in glances.values()]
+    print_table(columns, rows)
 
 
 def _follow(look: Callable[[], dict[str, Glance]], interval: float, as_json: bool) -> None:
@@ -217,5 +247,6 @@ def picture(watched: Watched, server: str, problem: str = "") -> RenderableType:
         cells = (glance.task, glance.scheme, glance.round, glance.participants, glance.doing)
         style = "" if glance.participants else "dim"
         table.add_row(*(Text(printable(cell)) for cell in (*cells, watched.since(glance.task))), style=style)
+    alone = next(iter(watched.glances.values())).who if len(watched.glances) == 1 else ""
     below = Text(printable(problem), style="red") if problem else Text(f"{server} · Ctrl-C ends", style="dim")
-    return Group(table, Text(), below)
+    return Group(table, Text(), *([Text(printable(alone)), Text()] if alone else []), below)

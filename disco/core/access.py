@@ -17,7 +17,7 @@ import base64
 import hashlib
 import hmac
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -60,16 +60,33 @@ class Caller:
     Args:
         name: for the log: a token's ID, or a JWT's subject.
         tasks: the only ones that the token is for; None for all.
+        digest: of the token, as it is kept; empty for a JWT, which is kept nowhere.
+        expires_at: Unix seconds from which it is not valid; inf for never.
     """
 
     name: str
     role: Role
     tasks: frozenset[str] | None = None
+    digest: str = ""
+    expires_at: float = math.inf
 
     def may(self, deed: Deed, task: str | None) -> bool:
         """Tell whether the role allows a deed, and the token is for the task; None where no one task is meant."""
         concerns = self.tasks is None or task is None or task in self.tasks
         return deed in GRANTS[self.role] and concerns
+
+    def objection(self, digests: Container[str], now: float) -> Unauthenticated | None:
+        """Say why somebody who was recognised would not be any more; None if they would.
+
+        Args:
+            digests: of the tokens that are kept now.
+            now: Unix seconds.
+        """
+        if now >= self.expires_at:
+            return Unauthenticated("this token has expired")
+        if self.digest and self.digest not in digests:
+            return Unauthenticated("this token was revoked")
+        return None
 
 
 def require(deed: Deed, task: str | None, caller: Caller | None, *, closed: bool) -> None:
@@ -193,4 +210,4 @@ def recognise(text: str, tokens: Iterable[Token], now: float) -> Caller:
         raise Unauthenticated("this token is not valid here, or not any more")
     if now >= kept.expires_at:
         raise Unauthenticated("this token has expired")
-    return Caller(kept.id, kept.role, kept.tasks)
+    return Caller(kept.id, kept.role, kept.tasks, kept.digest, kept.expires_at)

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import TypeAlias
 
+from disco.core.masking.words import MaskedEffect, MaskedEvent
+from disco.core.masking.words import MaskedMessage as MaskedMessage
+from disco.core.names import ParticipantID as ParticipantID
+from disco.core.names import TaskID as TaskID
 from disco.core.weights import Weights
-
-TaskID = NewType("TaskID", str)
-
-#: Who takes part. A UUID, or a decimal number for peers of the v2 dialect.
-ParticipantID = NewType("ParticipantID", str)
 
 
 class Scheme(StrEnum):
@@ -183,26 +182,47 @@ class FoldRefused:
 
 @dataclass(frozen=True, slots=True)
 class Aggregated:
-    """`Aggregate` succeeded: the new global model is durable. `round` is the new current round."""
+    """`Aggregate` succeeded: the new global model is durable.
+
+    Args:
+        round: the new current round.
+        ended: a sentence that says why, if the training has ended with it.
+    """
 
     round: int
     weights: Weights
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
     """An operator made an earlier model current again, as a round of its own; it is durable.
 
-    What was contributed to the round that was open is dropped. `round` is the new current round.
+    What was contributed to the round that was open is dropped. A training that had ended goes on.
+
+    Args:
+        round: the new current round.
+        ended: a sentence that says why, if the training is at its end all the same.
     """
 
     round: int
     weights: Weights
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregationFailed:
     """`Aggregate` failed, in the strategy or on disk. The contributions are kept; `reason` says why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The training has ended, though no round has closed now; `reason` is a sentence that says why.
+
+    What was contributed to the round that was open does not count.
+    """
 
     reason: str
 
@@ -226,6 +246,7 @@ FederatedEvent: TypeAlias = (
     | Aggregated
     | Restored
     | AggregationFailed
+    | Ended
     | Ticked
 )
 DecentralizedEvent: TypeAlias = (
@@ -238,7 +259,7 @@ DecentralizedEvent: TypeAlias = (
     | ModelSyncRequested
     | Ticked
 )
-Event: TypeAlias = FederatedEvent | DecentralizedEvent
+Event: TypeAlias = FederatedEvent | DecentralizedEvent | MaskedEvent
 
 
 # ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -254,6 +275,7 @@ class Welcome:
         weights: the latest global model.
         waiting: whether the session waits for more participants, the receiver included in the count.
         participants: how many are present, the receiver included.
+        ended: why the training has ended, if it has; the model is its last one.
     """
 
     participant: ParticipantID
@@ -261,6 +283,7 @@ class Welcome:
     weights: Weights
     waiting: bool
     participants: int
+    ended: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +309,18 @@ class Verdict:
     outcome: Outcome
     reason: str
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnded:
+    """The training has ended with the model of `round`, for clients that asked to be told.
+
+    Args:
+        reason: a sentence that says why; empty: it goes on again.
+    """
+
+    round: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,7 +433,15 @@ class ModelWanted:
 
 
 FederatedMessage: TypeAlias = (
-    Welcome | GlobalModel | Verdict | WaitingForMore | Enough | ParticipantsChanged | Statistics | Metadata
+    Welcome
+    | GlobalModel
+    | Verdict
+    | TrainingEnded
+    | WaitingForMore
+    | Enough
+    | ParticipantsChanged
+    | Statistics
+    | Metadata
 )
 DecentralizedMessage: TypeAlias = (
     PeerWelcome
@@ -413,7 +456,7 @@ DecentralizedMessage: TypeAlias = (
     | Enough
     | ParticipantsChanged
 )
-Message: TypeAlias = FederatedMessage | DecentralizedMessage
+Message: TypeAlias = FederatedMessage | DecentralizedMessage | MaskedMessage
 
 
 # ── Effects ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -488,4 +531,4 @@ class Disconnect:
     reason: str
 
 
-Effect: TypeAlias = Send | Record | Fold | Aggregate | Reset | Disconnect
+Effect: TypeAlias = Send | Record | Fold | Aggregate | Reset | Disconnect | MaskedEffect

@@ -32,11 +32,24 @@ class TokenBucket:
         Args:
             now: seconds on any clock that the caller keeps to; a time before the last one counts as the last.
         """
-        if self._when is not None and now > self._when:
-            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
-        if self._when is None or now > self._when:
-            self._when = now
+        self._refill(now)
         if self._tokens < 1:
             return False
         self._tokens -= 1
         return True
+
+    def take(self, now: float) -> float:
+        """Take one token, in advance if need be, and return after how many seconds it is there.
+
+        Args:
+            now: as for `allow`.
+        """
+        self._refill(now)
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self._rate)
+
+    def _refill(self, now: float) -> None:
+        if self._when is not None and now > self._when:
+            self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
+        if self._when is None or now > self._when:
+            self._when = now

@@ -17,6 +17,7 @@ import base64
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,10 +37,17 @@ _MSGPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/v
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Submission:
-    """A task with its model, ready to be served."""
+    """A task with its model, ready to be served.
+
+    Args:
+        scorer: has a method ``evaluate(weights)`` that returns figures by name, and can be pickled; or None.
+        folder: that it was read from, or None.
+    """
 
     task: Task
     model: Model
+    scorer: object | None = None
+    folder: Path | None = None
 
 
 def read_submission(body: bytes, content_type: str) -> Submission:

@@ -11,8 +11,10 @@ from typing import Any
 
 from disco.core.documents import plain, without_nulls
 from disco.core.events import Scheme, TaskID
+from disco.core.masking.terms import Terms
 from disco.core.task_rules import (
     is_secret,
+    masking_terms,
     minimum_participants,
     open_schemes,
     preferred_scheme,
@@ -105,6 +107,11 @@ class Task:
         found = section(self.document, "aggregation").get("maxNorm")
         return None if found is None else float(found)
 
+    @property
+    def masking(self) -> Terms | None:
+        """How participants of federated rounds mask their contributions; None where the server reads them."""
+        return masking_terms(self.document)
+
     def public(self) -> dict[str, Any]:
         """One JSON object for all three generations: as given, plus what their validators miss.
 
@@ -118,6 +125,8 @@ class Task:
             "displayInformation": self._public_display(),
             "trainingInformation": self._public_training(),
         }
+        if (terms := self.masking) is not None:
+            whole["aggregation"] = {**section(self.document, "aggregation"), "masking": terms.document()}
         return plain(without_nulls(whole))
 
     def for_v2(self) -> dict[str, Any]:

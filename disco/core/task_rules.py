@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from disco.core.aggregation.parameters import Reading
 from disco.core.aggregation.recipe import read_recipe
 from disco.core.documents import unfit
+from disco.core.evaluation import read_plan
 from disco.core.events import Scheme
+from disco.core.masking.terms import Terms, can_mask, read_terms
 from disco.core.task_schema import violations
 from disco.errors import Problem
 
@@ -50,10 +53,14 @@ def preferred_scheme(document: Mapping[str, Any]) -> Scheme | None:
 
 
 def open_schemes(document: Mapping[str, Any]) -> tuple[Scheme, ...]:
-    """Return the schemes in which a task may be trained, in the order listed: all, unless it says so."""
+    """Return the schemes in which a task may be trained, in the order listed: all, unless it says so.
+
+    A task whose contributions are masked is open to peers only if it says that, and how they hide theirs.
+    """
     listed = section(document, "session").get("schemes")
     if not isinstance(listed, list):
-        return tuple(Scheme)
+        masked = _asks_for_masks(document) and not is_secret(document)
+        return (Scheme.FEDERATED,) if masked else tuple(Scheme)
     return tuple(scheme for word in listed for scheme in Scheme if scheme.value == word)
 
 
@@ -65,10 +72,9 @@ def minimum_participants(document: Mapping[str, Any]) -> dict[Scheme, int]:
     training = section(document, "trainingInformation")
     given, peers = training.get("minNbOfParticipants"), training.get("minimumReadyPeers")
     by_scheme = {Scheme.FEDERATED: (given, peers), Scheme.DECENTRALIZED: (peers, given)}
+    default = {**DEFAULT_MINIMUM, **({Scheme.FEDERATED: SECRET_PEERS} if is_masked(document) else {})}
     return {
-        scheme: next(
-            (int(value) for value in values if isinstance(value, int | float)), DEFAULT_MINIMUM[scheme]
-        )
+        scheme: next((int(value) for value in values if isinstance(value, int | float)), default[scheme])
         for scheme, values in by_scheme.items()
     }
 
@@ -80,6 +86,27 @@ def is_secret(document: Mapping[str, Any]) -> bool:
     return training.get("decentralizedSecure") is True or (
         by_strategy and preferred_scheme(document) is Scheme.DECENTRALIZED
     )
+
+
+def is_masked(document: Mapping[str, Any]) -> bool:
+    """Tell whether participants of this task, trained federated, mask their contributions from the server.
+
+    ``secure`` is DISCO's word, and ``aggregation.masking`` the server's own table for how.
+    """
+    return _asks_for_masks(document) and Scheme.FEDERATED in open_schemes(document)
+
+
+def _asks_for_masks(document: Mapping[str, Any]) -> bool:
+    training = section(document, "trainingInformation")
+    named = training.get("aggregationStrategy", training.get("aggregator")) == "secure"
+    by_name = named and preferred_scheme(document) is not Scheme.DECENTRALIZED
+    return by_name or "masking" in section(document, "aggregation")
+
+
+def masking_terms(document: Mapping[str, Any], reading: Reading | None = None) -> Terms | None:
+    """Return how a task's contributions are masked, or None if they are not; problems go to `reading`."""
+    table = section(section(document, "aggregation"), "masking")
+    return read_terms(table, reading or Reading("")) if is_masked(document) else None
 
 
 def _mismatches(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
@@ -97,6 +124,7 @@ def _mismatches(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
             )
     yield from _session_problems(document, path)
     yield from _aggregation_problems(document, path)
+    yield from read_plan(document, path)[1]
 
 
 def _one_fact(path: str, names: Mapping[str, Any]) -> Iterator[Problem]:
@@ -130,11 +158,35 @@ def _session_problems(document: Mapping[str, Any], path: str) -> Iterator[Proble
 
 
 def _aggregation_problems(document: Mapping[str, Any], path: str) -> list[Problem]:
-    training = section(document, "trainingInformation")
-    named_secure = training.get("aggregationStrategy", training.get("aggregator")) == "secure"
-    return read_recipe(
-        document,
-        path,
-        minimum=minimum_participants(document)[Scheme.FEDERATED],
-        masked=named_secure and preferred_scheme(document) is not Scheme.DECENTRALIZED,
-    )[1]
+    problems = []
+    private = "privacy" in section(document, "aggregation")
+    if private and Scheme.DECENTRALIZED in open_schemes(document):
+        why = 'must be ["federated"]: aggregation.privacy does not protect what peers send each other'
+        problems.append(Problem(f"{path}.session.schemes", why))
+    masked = is_masked(document)
+    if masked:
+        problems += _masking_problems(document, path)
+    minimum = minimum_participants(document)[Scheme.FEDERATED]
+    return problems + read_recipe(document, path, minimum=minimum, masked=masked)[1]
+
+
+def _masking_problems(document: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    reading = Reading(f"{path}.aggregation")
+    masking_terms(document, reading)
+    yield from reading.problems
+    if not can_mask():
+        needed = "needs the package cryptography on the server: pip install disco-server[participant]"
+        yield Problem(f"{path}.aggregation.masking", needed)
+    if "maxNorm" in section(document, "aggregation"):
+        why = "looks at single contributions, which secure aggregation hides"
+        yield Problem(f"{path}.aggregation.maxNorm", why)
+    count = minimum_participants(document)[Scheme.FEDERATED]
+    if count < SECRET_PEERS and section(document, "session").get("allowWeakSecrecy") is not True:
+        why = (
+            f"is {count}, but a sum of fewer than {SECRET_PEERS} tells each of them the others' contribution"
+        )
+        where = f"{path}.trainingInformation.minNbOfParticipants"
+        yield Problem(where, f"{why}: make it {SECRET_PEERS}, or set session.allowWeakSecrecy")
+    if Scheme.DECENTRALIZED in open_schemes(document) and not is_secret(document):
+        why = 'must be ["federated"]: what peers send each other is not masked; or set decentralizedSecure'
+        yield Problem(f"{path}.session.schemes", why)

@@ -52,6 +52,12 @@ def _exactly(**properties: Schema) -> Schema:
     return {**_object(tuple(properties), **properties), "additionalProperties": False}
 
 
+def _only(description: str, required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    return {**_object(required, **properties), "additionalProperties": False, "description": description}
+
+
+_AIM: dict[str, Schema] = {"figure": _TITLE, "mode": {"enum": ["max", "min"]}}
+
 _DATA_EXAMPLE: Schema = {
     "anyOf": [
         _TEXT,
@@ -151,6 +157,21 @@ TASK: Schema = _object(
         clipping=_object(),
         optimizer=_object(name=_TEXT),
         buffer=_object(),
+        privacy=_object(),
+        masking=_object(),
+    ),
+    # What is in the tables is read by `disco.core.evaluation.plan`.
+    evaluation=_only(
+        "may have data, keepBest and stopping, and nothing else",
+        data=_TEXT,
+        keepBest=_only("may have figure and mode, and nothing else", ("figure", "mode"), **_AIM),
+        stopping=_only(
+            "may have figure, mode, patience and minDelta, and nothing else",
+            ("figure", "mode", "patience"),
+            patience=_COUNT,
+            minDelta={"type": "number", "minimum": 0},
+            **_AIM,
+        ),
     ),
     session=_object(
         resetWhenEmpty=_FLAG,

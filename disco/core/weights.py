@@ -39,12 +39,16 @@ class Weights:
             unaligned views into a message; whoever keeps them longer than the message copies them.
         buffer: the whole model as one 1-D float32 array, when `tensors` are consecutive views of it.
 
+    Attributes:
+        written: what dialects have made of these weights, by form, so that they need not do it again.
+
     Build one with `from_arrays`, `from_flat` or `zeros`.
     """
 
     shapes: Structure
     tensors: tuple[Float32s, ...]
     buffer: Float32s | None = field(default=None, repr=False)
+    written: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[Any]) -> Weights:
@@ -77,7 +81,7 @@ class Weights:
     @property
     def parameters(self) -> int:
         """The number of parameters over all tensors."""
-        return sum(tensor.size for tensor in self.tensors)
+        return self.buffer.size if self.buffer is not None else sum(tensor.size for tensor in self.tensors)
 
     @property
     def flat(self) -> Float32s:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -30,25 +30,33 @@ ANSWER_SECONDS = 30.0
 
 
 class Exchange(Protocol):
-    """What a demonstration needs of a participant or a peer."""
+    """Contributes to a round and returns its shared model."""
 
-    async def exchange(self, weights: list[Float32s]) -> list[Float32s]:
-        """Contribute and return the shared model of the round."""
+    async def __call__(
+        self, weights: list[Float32s], samples: int, figures: Mapping[str, float], /
+    ) -> list[Float32s]:
+        """Hand over what was trained, on how many examples, and how well."""
 
 
 @asynccontextmanager
 async def taking_part(scheme: Scheme, url: str, task: str) -> AsyncIterator[Exchange]:
-    """Join a task: as a federated participant or as a peer."""
+    """Join a task: as a federated participant, or as a peer, who tells nobody how well it does."""
     if scheme is Scheme.FEDERATED:
         from disco.participant.federated import Participant
 
         async with Participant(url, task) as participant:
-            yield participant
+            yield participant.exchange
     else:
         from disco.participant.peer import Peer
 
         async with Peer(url, task) as peer:
-            yield peer
+
+            async def exchange(
+                weights: list[Float32s], samples: int, figures: Mapping[str, float]
+            ) -> list[Float32s]:
+                return await peer.exchange(weights)
+
+            yield exchange
 
 
 async def take_part(options: argparse.Namespace) -> None:
@@ -69,14 +77,15 @@ async def take_part(options: argparse.Namespace) -> None:
         ]
 
     weights, lone = model.weights.arrays(), model.weights.arrays()
-    async with taking_part(subject.scheme, options.url, subject.task) as member:
+    async with taking_part(subject.scheme, options.url, subject.task) as exchange:
         tell(event="joined", examples=len(own))
         # Nobody begins before everybody is there: the first rounds would be some participants' only.
         await trio.to_thread.run_sync(sys.stdin.readline)
         for number in range(1, options.rounds + 1):
             trained, loss = await trio.to_thread.run_sync(partial(learner.train, weights, subject.epochs))
             lone, _ = await trio.to_thread.run_sync(partial(alone.train, lone, subject.epochs))
-            weights = await member.exchange(trained)
+            figures = {"loss": loss, "accuracy": accuracy(trained, own)}
+            weights = await exchange(trained, len(own), figures)
             tell(event="round", round=number, loss=loss, together=accuracy(weights), alone=accuracy(lone))
         tell(event="done")
         # The others may still need the last message of this one.

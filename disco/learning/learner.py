@@ -99,8 +99,8 @@ def choose_learner(
         from disco.learning.torch_learner import TorchLearner
 
         return TorchLearner(architecture, examples, recipe)
-    packages = {"sklearn": "scikit-learn", "torch": "torch"}
+    packages = {"sklearn": "scikit-learn", "torch": "PyTorch"}
     names = " or ".join(packages[name] for name in wanted)
     raise SettingsError(
-        f"this model needs {names}, which is not installed: pip install {packages[wanted[0]]}"
+        f"this model needs {names}, which is not installed: pip install 'disco-server[{wanted[0]}]'"
     )

@@ -63,7 +63,7 @@ def _read(path: Path, shape: Sequence[int]) -> Float32s:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise SettingsError(
-            "images are read with Pillow, which is not installed: pip install pillow"
+            "images are read with Pillow, which is not installed: pip install 'disco-server[sklearn]', or [torch]"
         ) from error
     height, width, channels = shape
     try:

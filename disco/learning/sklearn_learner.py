@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from disco.core.weights import Float32s
 from disco.errors import SettingsError
 from disco.learning.architecture import Architecture, Layer
+from disco.learning.dense import outputs
 from disco.learning.examples import Examples
 from disco.learning.learner import Recipe
 
@@ -36,6 +37,7 @@ class SklearnLearner:
     """
 
     def __init__(self, architecture: Architecture, examples: Examples, recipe: Recipe) -> None:
+        self._architecture = architecture
         self._dense = [layer for layer in architecture.layers if layer.kind == "Dense"]
         self._inputs = _flat(examples.inputs)
         self._targets, classes = _targets(architecture.activation, examples.targets)
@@ -56,10 +58,7 @@ class SklearnLearner:
 
     def outputs(self, weights: Sequence[Float32s], inputs: Float32s) -> Float32s:
         """Return what a model with these weights says; see `Learner.outputs`."""
-        values = _flat(inputs)
-        for index, layer in enumerate(self._dense):
-            values = _activate(values @ weights[2 * index] + weights[2 * index + 1], layer.activation)
-        return values
+        return outputs(self._architecture, weights, inputs)
 
 
 def _perceptron(dense: Sequence[Layer], examples: Examples, recipe: Recipe) -> Any:
@@ -103,18 +102,3 @@ def _arrays(perceptron: Any) -> list[Any]:
 
 def _flat(inputs: Float32s) -> Float32s:
     return inputs.reshape(len(inputs), -1)
-
-
-def _activate(values: Float32s, activation: str) -> Float32s:
-    match activation:
-        case "relu":
-            return np.maximum(values, 0)
-        case "tanh":
-            return np.tanh(values)
-        case "sigmoid":
-            return np.asarray(0.5 * (1 + np.tanh(0.5 * values)), dtype=np.float32)
-        case "softmax":
-            raised = np.exp(values - values.max(axis=1, keepdims=True))
-            return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
-        case _:
-            return values

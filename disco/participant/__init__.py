@@ -11,14 +11,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from disco.errors import TrainingEnded
 from disco.participant.blocking import BlockingParticipant
 from disco.participant.federated import Participant
+from disco.participant.local_privacy import ClippedNoise, LocalPrivacy, PrivacyBudget
 from disco.participant.standing import News, NewsKind
 
 if TYPE_CHECKING:
     from disco.participant.peer import Peer
 
-__all__ = ["BlockingParticipant", "News", "NewsKind", "Participant", "Peer"]
+__all__ = [
+    "BlockingParticipant",
+    "ClippedNoise",
+    "LocalPrivacy",
+    "News",
+    "NewsKind",
+    "Participant",
+    "Peer",
+    "PrivacyBudget",
+    "TrainingEnded",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import trio
 
 from disco.core.events import (
+    Contributed,
     Event,
     GlobalModel,
     Joined,
@@ -215,6 +216,10 @@ class Attendance:
         self.ring()
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────────────
+
+    def outstanding(self, event: Contributed) -> Outstanding:
+        """Make a contribution ready to be sent."""
+        return Outstanding(event.round, event.key or "", self.compose(event))
 
     def compose(self, event: Event) -> bytes:
         """Write one message of this participant."""

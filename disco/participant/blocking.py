@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -36,7 +36,8 @@ class BlockingParticipant:
         Raises:
             SettingsError: `url` is no address, or an option has a value that cannot be used.
         """
-        self._make = partial(Participant, url, task, **options)
+        # No partial: its repr would show the token.
+        self._make: Callable[[], Participant] = lambda: Participant(url, task, **options)
         self._participant = self._make()
         self._thread: TrioThread | None = None
 
@@ -64,6 +65,11 @@ class BlockingParticipant:
     def identity(self) -> str | None:
         """The ID under which this one takes part; None before it has one."""
         return self._participant.identity
+
+    @property
+    def ended(self) -> str:
+        """Why the training has ended, in the server's words; empty while it goes on. `weights` is its last model."""
+        return self._participant.ended
 
     def open(self) -> BlockingParticipant:
         """Join the task and get its current model.
@@ -112,6 +118,7 @@ class BlockingParticipant:
         See `Participant.exchange`.
 
         Raises:
+            TrainingEnded: it had ended when the call before this one returned, or when this was opened.
             Refused: the server does not take it, for the reason it gives; another one can be exchanged.
             ConnectionLost: the server has been gone for longer than the participant's patience, or this is closed.
         """

@@ -8,7 +8,6 @@ blames us, is `Refused`; everything else is `ConnectionLost`.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 
 from disco.errors import ConnectionLost, DiscoError, Refused, TextMessage
 from disco.participant.address import Address
-from disco.participant.http import PASSING_STATUSES, sentence
+from disco.participant.credentials import distrust
+from disco.participant.http import refusal, sentence
 from disco.participant.scope import background
 
 log = logging.getLogger("disco.participant")
@@ -190,12 +190,27 @@ async def open_connection(
 
 
 async def _open_stream(address: Address) -> trio.abc.Stream:
-    """Connect, with TLS where the address says so; certificates are checked on the first byte."""
+    """Connect, with TLS where the address says so.
+
+    Raises:
+        ConnectionLost: its certificate is not trusted, or it speaks no TLS.
+        OSError: nothing listens there.
+    """
     stream = await trio.open_tcp_stream(address.host, address.port)
     if not address.secure:
         return stream
-    context = ssl.create_default_context()
-    return trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
+    context = address.credentials.context()
+    secured = trio.SSLStream(stream, context, server_hostname=address.host, https_compatible=True)
+    try:
+        await secured.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(stream)
+        why = distrust(error.__cause__) or f"there is no TLS: {error.__cause__ or error}"
+        raise ConnectionLost(f"{address} is not believed: {why}") from error
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +266,9 @@ class _Handshake:
             self.stream,  # type: ignore[arg-type]  # any stream will do
             self.address.authority,
             self.address.path(self.path),
+            extra_headers=[
+                (name.encode(), value.encode()) for name, value in self.address.credentials.headers.items()
+            ],
             max_message_size=MESSAGE_BYTES,
             receive_buffer_size=RECEIVE_BYTES,
         )
@@ -258,11 +276,9 @@ class _Handshake:
 
 def _rejected(address: Address, group: BaseExceptionGroup[ConnectionRejected]) -> DiscoError:
     """Translate a refused upgrade; the body is ``{error: sentence}``, or whatever a proxy says."""
-    refusal = next(leaf for leaf in group.exceptions if isinstance(leaf, ConnectionRejected))
-    reason = sentence(refusal.body or b"") or f"{address} answered {refusal.status_code}"
-    if refusal.status_code >= 500 or refusal.status_code in PASSING_STATUSES:
-        return ConnectionLost(reason)
-    return Refused(reason)
+    rejected = next(leaf for leaf in group.exceptions if isinstance(leaf, ConnectionRejected))
+    reason = sentence(rejected.body or b"") or f"{address} answered {rejected.status_code}"
+    return refusal(rejected.status_code, reason)
 
 
 def _closed(error: ConnectionClosed) -> DiscoError:

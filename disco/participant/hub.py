@@ -68,15 +68,17 @@ class Hub:
             return None
         return message
 
-    async def join(self) -> ParticipantID:
-        """Say hello and return the ID that the hub gives us.
+    async def join(self, seconds: float) -> ParticipantID:
+        """Say hello and return the ID that the hub gives us within so many seconds.
 
         Raises:
-            ConnectionLost: the hub closed instead.
-            Refused: likewise, with a reason that blames us.
+            ConnectionLost: the hub closed instead, or does not answer in time.
+            Refused: it closed with a reason that blames us.
         """
-        await self.send(Joined(ParticipantID("")))
-        return cast("PeerWelcome", await self.expect(PeerWelcome)).participant
+        with trio.move_on_after(seconds):
+            await self.send(Joined(ParticipantID("")))
+            return cast("PeerWelcome", await self.expect(PeerWelcome)).participant
+        raise ConnectionLost(f"the hub did not answer within {seconds:g} s")
 
     async def run(self, take: Callable[[Message], bool]) -> None:
         """Read until the hub is gone.
@@ -98,11 +100,11 @@ class Hub:
 
 
 @asynccontextmanager
-async def open_hub(url: str, task: TaskID, dialect: Dialect, seconds: float) -> AsyncIterator[Hub]:
+async def open_hub(address: Address, task: TaskID, dialect: Dialect, seconds: float) -> AsyncIterator[Hub]:
     """Connect to a task's hub; the connection is closed at the end of the block.
 
     Args:
-        url: the server's.
+        address: the server's.
         task: the task's ID.
         dialect: the generation of peers to meet.
         seconds: that each answer of the server may take.
@@ -110,11 +112,10 @@ async def open_hub(url: str, task: TaskID, dialect: Dialect, seconds: float) -> 
     Raises:
         ConnectionLost: the server cannot be reached.
         Refused: it refused, with its reason.
-        SettingsError: `url` is none.
     """
     path = f"decentralized/{quote(task, safe='')}"
     if dialect.NAME == "v2":
         path += f"/{uuid.uuid4()}"  # its clients bring a name of their own, which the hub's number replaces
     deadlines = Deadlines(answer=seconds)
-    async with open_connection(Address.parse(url), path, deadlines) as connection:
+    async with open_connection(address, path, deadlines) as connection:
         yield Hub(connection, dialect, task)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -37,6 +38,7 @@ from disco.core.events import (
 )
 from disco.core.weights import Float32s, Weights
 from disco.errors import ConnectionLost, DiscoError, PeersLost, ProtocolViolation, SettingsError
+from disco.participant.address import Address
 from disco.participant.hub import open_hub
 from disco.participant.links import Links
 from disco.participant.scope import background
@@ -58,6 +60,8 @@ class Peer:
         url: the server's, as ``http://host:port``.
         task: the task's ID.
         dialect: ``v2``, ``v3`` or ``v4``.
+        token: as `disco.participant.Participant` takes it.
+        ca: likewise.
         secure: how to aggregate securely; None for clear text. All peers of a task must agree.
         ice_servers: STUN and TURN servers; none finds peers on the same machine or network only.
         connect_seconds: that reaching the server may take.
@@ -80,6 +84,8 @@ class Peer:
         task: str,
         *,
         dialect: str = "v4",
+        token: str | None = None,
+        ca: str | Path | None = None,
         secure: SecureAggregation | None = None,
         ice_servers: Sequence[IceServer | str] = (),
         connect_seconds: float = 30.0,
@@ -90,7 +96,7 @@ class Peer:
             raise SettingsError(f"dialect must be one of {', '.join(DIALECTS)}, not {dialect}")
         self.id = ParticipantID("")
         self.participants: tuple[ParticipantID, ...] = ()
-        self._url = url
+        self._address = Address.parse(url, token, ca)
         self._task = TaskID(task)
         self._dialect = DIALECTS[dialect]
         self._secure = secure
@@ -104,18 +110,12 @@ class Peer:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._hub = await stack.enter_async_context(
-                open_hub(self._url, self._task, self._dialect, self._connect_seconds)
+                open_hub(self._address, self._task, self._dialect, self._connect_seconds)
             )
             nursery = await stack.enter_async_context(background())
             webrtc = await nursery.start(_keep_webrtc, self._ice)
             nursery.start_soon(self._hub.run, self._take)
-            try:
-                with trio.fail_after(self._connect_seconds):
-                    self.id = await self._hub.join()
-            except trio.TooSlowError as error:
-                raise ConnectionLost(
-                    f"{self._url} did not answer within {self._connect_seconds:g} s"
-                ) from error
+            self.id = await self._hub.join(self._connect_seconds)
             self._links = Links(
                 webrtc, self._dialect.NAME, self.id, secure=self._secure is not None, send_signal=self._signal
             )

@@ -3,6 +3,7 @@
     exchange ──▶ Outstanding ──┬─ a model of another round ──────────▶ Adopted: the exchange is over
                                ├─ Verdict: rejected ─────────────────▶ Refused, with the server's reason
                                ├─ Verdict: discarded (late, early) ──▶ the current model follows: Adopted
+                               ├─ TrainingEnded ─────────────────────▶ the last model: Adopted
                                └─ the connection is lost ────────────▶ sent again, as the same contribution;
                                                                        in v3, which cannot say so: ConnectionLost
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from disco.core.events import (
     Enough,
@@ -27,13 +29,14 @@ from disco.core.events import (
     ParticipantsChanged,
     Statistics,
     StatisticsRequested,
+    TrainingEnded,
     Verdict,
     WaitingForMore,
     Welcome,
 )
 from disco.core.weights import Weights
 from disco.errors import ConnectionLost, DiscoError, Refused
-from disco.wire import v2, v3, v4
+from disco.wire import masked, v2, v3, v4
 from disco.wire.dialect import Dialect, Form, WeightsForm
 
 
@@ -60,6 +63,10 @@ HABITS: Mapping[str, Habits] = {
 }
 
 
+#: For tasks that mask contributions, whatever the dialect of others: each contribution is of one attempt at a round.
+MASKED = Habits(masked, masked.FORM, returns=True)
+
+
 class NewsKind(StrEnum):
     """What there is to tell while an exchange waits."""
 
@@ -68,6 +75,7 @@ class NewsKind(StrEnum):
     PARTICIPANTS = "participants"
     RECONNECTING = "reconnecting"
     RECONNECTED = "reconnected"
+    REMARK = "remark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,10 @@ class News:
 
     Args:
         kind: *waiting*: too few participants for a round. *resumed*: enough again. *participants*: somebody came or
-            left. *reconnecting*, *reconnected*: about the connection.
+            left. *reconnecting*, *reconnected*: about the connection. *remark*: what the server has to say of a
+            contribution that counts, such as that its round cannot be stored now and is tried again.
         participants: present now, as far as is known.
-        reason: why, for *reconnecting*.
+        reason: why, for *reconnecting*; the server's words, for *remark*.
     """
 
     kind: NewsKind
@@ -124,6 +133,13 @@ class Standing:
         self.lacks_model = True
         self.forgotten = False
         self.outstanding: Outstanding | None = None
+        self._end = (0, "")
+
+    @property
+    def ended(self) -> str:
+        """Why the training has ended with the model that is known here; empty while it goes on."""
+        round_, reason = self._end
+        return reason if round_ == self.round else ""
 
     # ── contributing ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -180,7 +196,9 @@ class Standing:
             case GlobalModel():
                 return self._receive(message)
             case Verdict():
-                self._judge(message)
+                return self._judge(message)
+            case TrainingEnded(round_, reason):
+                self.end(round_, reason)
             case WaitingForMore(count):
                 self.waiting = True
                 self._count(count)
@@ -204,12 +222,27 @@ class Standing:
         if made is not None and made.round != round_:
             made.outcome = weights
 
+    def end(self, round_: int, reason: str) -> None:
+        """Learn that the training has ended with a round's model; without a reason, that it goes on again."""
+        self._end = (round_, reason)
+        made = self.unresolved
+        if self.ended and made is not None and made.round == round_:
+            made.discarded = f"the training has ended: {reason}"
+            made.outcome = self.weights
+
+    def learn(self, document: Mapping[str, Any]) -> None:
+        """Learn from a task's JSON whether the training has ended, for which not every dialect has a word."""
+        match document.get("state"):
+            case {"state": "ended", "round": int() as round_, "reason": str() as reason}:
+                self.end(round_, reason)
+
     def _enter(self, welcome: Welcome) -> Sequence[News]:
         """Learn from the answer to hello. v2's says nothing, v4's has no model at round 0."""
         if not self.habits.dialect.PUSHES:
             return ()
         was_waiting, self.waiting = self.waiting, welcome.waiting
         self.identity = welcome.participant
+        self._end = (welcome.round, welcome.ended)
         if welcome.weights.shapes:
             self.adopt(welcome.round, welcome.weights)
         elif welcome.round != self.round:
@@ -233,18 +266,21 @@ class Standing:
             self.forgotten = True
         return self._count(model.participants)
 
-    def _judge(self, verdict: Verdict) -> None:
+    def _judge(self, verdict: Verdict) -> Sequence[News]:
         """Learn what became of the contribution. Without a key, the verdict is on the last one that was sent."""
         made = self.unresolved
         if made is None or verdict.key not in (None, made.key):
-            return
+            return ()
         match verdict.outcome:
             case Outcome.ACCEPTED:
                 made.accepted = True
+                if verdict.reason:
+                    return (News(NewsKind.REMARK, self.participants, verdict.reason),)
             case Outcome.DISCARDED:
                 made.discarded = verdict.reason
             case Outcome.REJECTED:
                 made.outcome = Refused(verdict.reason)
+        return ()
 
     def _count(self, participants: int) -> Sequence[News]:
         """Remember how many are present; dialects without a word for it say 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,18 +14,21 @@ import trio
 
 from disco.core.events import Joined, ParticipantID, Scheme
 from disco.errors import DiscoError, ProtocolViolation
-from disco.runtime.coordinator import Coordinator, Line
-from disco.runtime.outbox import Farewell, Outbox
+from disco.runtime.coordinator import Coordinator
+from disco.runtime.lines import Line
+from disco.runtime.outbox import Farewell, Outbox, Rest
 from disco.runtime.transport import Received, Transport
 from disco.settings import Limits
 from disco.wire import detect
-from disco.wire.dialect import Dialect
+from disco.wire.dialect import Dialect, Encoded
 
 log = logging.getLogger("disco.runtime")
 
 
 #: Messages above this size are decoded in a worker thread by dialects that have to take weights apart.
 THREAD_BYTES = 256 * 1024
+#: Seconds that a client which is sent away has to take what waits for it, and the reason.
+FAREWELL_SECONDS = 5.0
 
 
 class Connection:
@@ -42,6 +46,7 @@ class Connection:
         limits: Limits,
         allow: Callable[[float], bool] | None = None,
         release: Callable[[], None] | None = None,
+        pace: Callable[[float], float] | None = None,
     ) -> None:
         """Prepare to serve an accepted WebSocket.
 
@@ -52,6 +57,7 @@ class Connection:
             limits: the operator's.
             allow: tells whether one more message may come now (seconds of Trio's clock); None for no limit.
             release: called when a message has been handled and its bytes are free again.
+            pace: tells, at every message, for how many seconds not to read the next; None for no pause.
         """
         self._transport = transport
         self._coordinator = coordinator
@@ -59,7 +65,11 @@ class Connection:
         self._limits = limits
         self._allow = allow
         self._release = release
-        self._outbox = Outbox(limits.outbox_messages)
+        self._pace = pace
+        self._outbox = Outbox(limits.outbox_messages, transport.send_now, self._need_writer)
+        self._nursery: trio.Nursery | None = None  # while it is open
+        self._writing: trio.CancelScope | None = None  # while there is a writer
+        self._cut_at = math.inf  # when a client that was sent away is cut
 
     async def serve(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
         """Serve until either side closes.
@@ -70,16 +80,33 @@ class Connection:
         """
         self._coordinator.outboxes.add(self._outbox)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, nursery.cancel_scope)
+            async with trio.open_nursery() as self._nursery:
+                self._need_writer()  # it may have been closed already
                 try:
                     await self._read(participant, dialect)
                     self._outbox.close(1000, "")
                 except DiscoError as error:
-                    log.warning("task=%s connection refused: %s", self._coordinator.task, error)
-                    self._outbox.close(error.close_code, str(error))
+                    self._refuse(error)
         finally:
+            self._nursery = None
             self._coordinator.outboxes.discard(self._outbox)
+
+    def send_away(self, objection: DiscoError) -> None:
+        """Read nothing more from now on, and close with an error's code and sentence; does not wait.
+
+        What was contributed before counts. A client that does not take the reason within `FAREWELL_SECONDS` is cut.
+        """
+        if self._nursery is None or self._cut_at < math.inf:
+            return
+        self._cut_at = trio.current_time() + FAREWELL_SECONDS
+        if self._writing is not None:
+            self._writing.deadline, self._writing.shield = self._cut_at, True
+        self._refuse(objection)
+        self._nursery.cancel_scope.cancel()
+
+    def _refuse(self, error: DiscoError) -> None:
+        log.warning("task=%s connection refused: %s", self._coordinator.task, error)
+        self._outbox.close(error.close_code, str(error))
 
     async def _read(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
         data: Received | None = None
@@ -91,6 +118,7 @@ class Connection:
         if data is None:
             return
         dialect = dialect or detect(data)
+        self._coordinator.require(dialect)
         line = Line(participant or ParticipantID(str(uuid.uuid4())), dialect, dialect.FORM, self._outbox)
         self._coordinator.attach(line)
         try:
@@ -99,6 +127,8 @@ class Connection:
                 del data  # nothing holds the bytes any more while the next message arrives
                 if self._release is not None:
                     self._release()
+                if self._pace is not None and (pause := self._pace(trio.current_time())):
+                    await trio.sleep(pause)
                 data = await self._transport.receive()
         finally:
             self._coordinator.detach(line)
@@ -121,20 +151,35 @@ class Connection:
             event = replace(event, participant=line.participant)
         await self._coordinator.submit(event, line)
 
-    async def _write(self, connection: trio.CancelScope) -> None:
-        while True:
-            item = await self._outbox.next()
-            with trio.move_on_after(self._limits.send) as patience:
-                if isinstance(item, Farewell):
-                    await self._transport.close(item.code, item.reason)
+    def _need_writer(self) -> None:
+        """Start a writer, unless there is one. A connection for which nothing waits has none: most are idle."""
+        if self._nursery is not None and self._writing is None and self._outbox.waiting:
+            away = self._cut_at < math.inf  # reading is cancelled then, and writing is not
+            self._writing = trio.CancelScope(deadline=self._cut_at, shield=away)
+            self._nursery.start_soon(self._write, self._writing, self._nursery.cancel_scope)
+
+    async def _write(self, writing: trio.CancelScope, connection: trio.CancelScope) -> None:
+        """Write what the outbox holds."""
+        with writing:
+            while (item := self._outbox.take()) is not None:
+                if not await self._sent(item):
                     connection.cancel()
-                    return
-                await self._transport.send(item)
-            if patience.cancelled_caught:
-                log.warning(
-                    "task=%s a reader took nothing for limits.send, %g s, and is let go",
-                    self._coordinator.task,
-                    self._limits.send,
-                )
-                connection.cancel()
-                return
+                    break
+        if writing.cancelled_caught:
+            connection.cancel()
+        self._writing = None
+
+    async def _sent(self, item: Encoded | Rest | Farewell) -> bool:
+        """Send, or close; tell whether the connection goes on."""
+        with trio.move_on_after(self._limits.send) as patience:
+            if isinstance(item, Farewell):
+                await self._transport.close(item.code, item.reason)
+                return False
+            await (self._transport.flush() if item is Rest.REST else self._transport.send(item))
+        if patience.cancelled_caught:
+            log.warning(
+                "task=%s a reader took nothing for limits.send, %g s, and is let go",
+                self._coordinator.task,
+                self._limits.send,
+            )
+        return not patience.cancelled_caught

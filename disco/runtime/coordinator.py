@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
 
 import trio
 
@@ -27,7 +26,6 @@ from disco.core.events import (
     GlobalModel,
     Joined,
     Left,
-    Message,
     Outcome,
     ParticipantID,
     PeerWelcome,
@@ -37,21 +35,21 @@ from disco.core.events import (
     Ticked,
     Welcome,
 )
-from disco.errors import DiscoError, Unavailable
+from disco.errors import DiscoError, ProtocolViolation, Unavailable
 from disco.metrics import Metrics
 from disco.runtime.journal import Journal
 from disco.runtime.lane import Lane
+from disco.runtime.letters import Errand, Letter, Performer, Session
+from disco.runtime.lines import Line, encode
 from disco.runtime.outbox import Outbox
 from disco.runtime.tracing import NoTracer, Tracer
-from disco.wire.dialect import Dialect, Form
+from disco.wire import masked
+from disco.wire.dialect import Dialect, Encoded, Form, length
 
 log = logging.getLogger("disco.runtime")
 
-#: Weights above this many parameters are encoded in a worker thread; below, switching costs more than it saves.
-THREAD_PARAMETERS = 50_000
 #: Seconds that whoever asks for an errand waits for the owner, who may be summing large models.
 ERRAND_SECONDS = 60.0
-
 
 #: Late and repeated contributions are everyday with clients that do not wait; rejected ones are somebody's fault.
 LOG_LEVELS = {
@@ -59,61 +57,6 @@ LOG_LEVELS = {
     Outcome.DISCARDED: logging.INFO,
     Outcome.REJECTED: logging.WARNING,
 }
-
-
-class Session(Protocol):
-    """A pure state machine of `disco.core`."""
-
-    @property
-    def deadline(self) -> float:
-        """When `Ticked` is due, in seconds of Trio's clock; inf when nothing is."""
-
-    def handle(self, event: Any, now: float) -> Sequence[Effect]:
-        """Take one event of its scheme in and return what is to be done, in order."""
-
-
-class Performer(Protocol):
-    """Performs the effects that are not about connections."""
-
-    async def perform(self, effect: Effect) -> Event | None:
-        """Perform one effect and return the event that answers it."""
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """One connection as its coordinator sees it.
-
-    Args:
-        participant: whose it is. Several lines may be one participant's, when a client comes back before its old
-            connection is gone.
-        form: the client's habits, updated by what it sends.
-        joined: whether it has said hello. A dialect whose clients are pushed to hears nothing before that.
-    """
-
-    participant: ParticipantID
-    dialect: Dialect
-    form: Form
-    outbox: Outbox
-    joined: bool = False
-
-
-@dataclass(slots=True)
-class _Letter:
-    event: Event
-    group: str
-    line: Line | None
-    span: Any = None
-    handled: trio.Event = field(default_factory=trio.Event)
-
-
-@dataclass(slots=True)
-class _Errand:
-    """Work that the owner does between two events; `refusal` is what it raised."""
-
-    work: Callable[[], Awaitable[Event]]
-    group: str
-    refusal: DiscoError | None = None
-    handled: trio.Event = field(default_factory=trio.Event)
 
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -150,10 +93,11 @@ class Coordinator(Generic[SessionT]):
         self.lane = Lane()
         self.journal = Journal()
         self.tracer: Tracer = NoTracer()
+        self.masked = False
         self.outboxes: set[Outbox] = set()  # of every connection, also before it has said who it is
         self._lines: dict[ParticipantID, list[Line]] = {}
         self.sessions: dict[str, SessionT] = {}
-        self._inbox_in, self._inbox_out = trio.open_memory_channel[_Letter | _Errand](math.inf)
+        self._inbox_in, self._inbox_out = trio.open_memory_channel[Letter | Errand](math.inf)
 
     @property
     def connections(self) -> int:
@@ -166,6 +110,19 @@ class Coordinator(Generic[SessionT]):
         return sum(line.outbox.depth for lines in self._lines.values() for line in lines)
 
     # ── for connections ──────────────────────────────────────────────────────────────────────────────────
+
+    def require(self, dialect: Dialect) -> None:
+        """Check that those who speak a dialect can take part: masked contributions and plain ones do not mix.
+
+        Raises:
+            ProtocolViolation: they cannot.
+        """
+        if self.masked and dialect.NAME != masked.NAME:
+            raise ProtocolViolation(
+                "this task takes masked contributions only, from Disco's Python participants"
+            )
+        if dialect.NAME == masked.NAME and not self.masked:
+            raise ProtocolViolation("nothing is masked in this task: take part in it without masks")
 
     def attach(self, line: Line) -> None:
         """Let a connection be answered."""
@@ -180,7 +137,7 @@ class Coordinator(Generic[SessionT]):
         if not lines:
             del self._lines[line.participant]
         if line.joined and not any(other.joined for other in lines):
-            letter = _Letter(Left(line.participant), self._group_of(line.dialect), None)
+            letter = Letter(Left(line.participant), self._group_of(line.dialect), None)
             self._inbox_in.send_nowait(letter)
 
     def rename(self, line: Line, participant: ParticipantID) -> None:
@@ -197,7 +154,7 @@ class Coordinator(Generic[SessionT]):
 
         What was handed in is handled even if the caller is cancelled meanwhile.
         """
-        letter = _Letter(event, self._group_of(line.dialect), line)
+        letter = Letter(event, self._group_of(line.dialect), line)
         if not isinstance(event, Contributed):
             self._inbox_in.send_nowait(letter)
             await letter.handled.wait()
@@ -210,14 +167,14 @@ class Coordinator(Generic[SessionT]):
             self._inbox_in.send_nowait(letter)
             await letter.handled.wait()
 
-    async def run_errand(self, work: Callable[[], Awaitable[Event]], group: str) -> None:
-        """Have the owner do `work` between two events, and hand the session of `group` the event it returns.
+    async def run_errand(self, work: Callable[[], Awaitable[Event | None]], group: str) -> None:
+        """Have the owner do `work` between two events, and hand the session of `group` the event it returns, if any.
 
         Raises:
             DiscoError: `work` raised it; the session heard of nothing.
             Unavailable: the owner did not come to it in time, or has stopped.
         """
-        errand = _Errand(work, group)
+        errand = Errand(work, group)
         self._inbox_in.send_nowait(errand)
         with trio.move_on_after(ERRAND_SECONDS) as patience:
             await errand.handled.wait()
@@ -240,16 +197,16 @@ class Coordinator(Generic[SessionT]):
                 if session.deadline <= trio.current_time():
                     await self._handle(Ticked(), group)
             deadline = min((session.deadline for session in self.sessions.values()), default=math.inf)
-            letter: _Letter | _Errand | None = None
+            letter: Letter | Errand | None = None
             with trio.move_on_at(deadline):
                 letter = await self._inbox_out.receive()
-            if isinstance(letter, _Errand):
+            if isinstance(letter, Errand):
                 await self._run(letter)
             elif letter is not None:
                 await self._open(letter)
             del letter  # it may hold a whole update, which is not to outlive its handling
 
-    async def _open(self, letter: _Letter) -> None:
+    async def _open(self, letter: Letter) -> None:
         if letter.line is not None and isinstance(letter.event, Joined):
             letter.line.joined = True
         if isinstance(letter.event, Left) and self._is_back(letter.event.participant):
@@ -268,9 +225,10 @@ class Coordinator(Generic[SessionT]):
         """Tell whether somebody joined again on another connection before its old one was gone."""
         return any(line.joined for line in self._lines.get(participant, ()))
 
-    async def _run(self, errand: _Errand) -> None:
+    async def _run(self, errand: Errand) -> None:
         try:
-            await self._handle(await errand.work(), errand.group)
+            if (event := await errand.work()) is not None:
+                await self._handle(event, errand.group)
         except DiscoError as error:
             errand.refusal = error
         finally:
@@ -309,15 +267,20 @@ class Coordinator(Generic[SessionT]):
 
     async def _encode_and_queue(self, effect: Send) -> None:
         """Encode once for each dialect and form, and queue for every connection concerned."""
-        encoded: dict[tuple[str, Form], bytes | None] = {}
+        encoded: dict[tuple[str, Form], tuple[Encoded | None, int]] = {}
+        sent: Counter[str] = Counter()
         replaceable = isinstance(effect.message, GlobalModel)
         for line in self._receivers(effect):
             key = (line.dialect.NAME, line.form)
             if key not in encoded:
-                encoded[key] = await encode(line.dialect, effect.message, self.task, line.form)
-            if (data := encoded[key]) is not None:
+                data = await encode(line.dialect, effect.message, self.task, line.form)
+                encoded[key] = (data, 0 if data is None else length(data))
+            data, size = encoded[key]
+            if data is not None:
                 line.outbox.put(data, replaceable=replaceable)
-                self.metrics.count("sent_bytes", len(data), task=self.task, dialect=line.dialect.NAME)
+                sent[line.dialect.NAME] += size
+        for dialect, total in sent.items():
+            self.metrics.count("sent_bytes", total, task=self.task, dialect=dialect)
 
     def _receivers(self, effect: Send) -> Iterable[Line]:
         welcome = isinstance(effect.message, Welcome | PeerWelcome)
@@ -330,21 +293,6 @@ class Coordinator(Generic[SessionT]):
     def _record(self, record: Record) -> None:
         self.metrics.count("contributions", task=self.task, outcome=record.outcome)
         self.journal.record(record)
-        level = LOG_LEVELS[record.outcome]
-        log.log(
-            level,
-            "task=%s participant=%s %s%s%s",
-            self.task,
-            record.participant[:8],
-            record.outcome,
-            ": " if record.reason else "",
-            record.reason,
-        )
-
-
-async def encode(dialect: Dialect, message: Message, task: TaskID, form: Form) -> bytes | None:
-    """Encode a message, in a worker thread if it carries a large model."""
-    weights = message.weights if isinstance(message, GlobalModel | Welcome) else None
-    if weights is not None and weights.parameters > THREAD_PARAMETERS:
-        return await trio.to_thread.run_sync(dialect.encode, message, task, form)
-    return dialect.encode(message, task, form)
+        why = f": {record.reason}" if record.reason else ""
+        said = (self.task, record.participant[:8], record.outcome, why)
+        log.log(LOG_LEVELS[record.outcome], "task=%s participant=%s %s%s", *said)

@@ -15,12 +15,15 @@ from disco.core.model import Model
 from disco.core.submission import Submission
 from disco.core.task import Task
 from disco.core.weights import Weights
-from disco.errors import DiscoError, InvalidTask, Problem, StorageError, TaskExists, Unavailable, UnknownTask
+from disco.errors import DiscoError, StorageError, TaskExists, Unavailable, UnknownTask
 from disco.metrics import Metrics
+from disco.runtime.adoption import adopt
 from disco.runtime.entry import Entry, Served
+from disco.runtime.evaluating import run_with
 from disco.runtime.journal import Bell, Journal
 from disco.runtime.keeper import Keeper
 from disco.runtime.opening import EVERYBODY, open_hub, open_training
+from disco.runtime.scorers import Scorers
 from disco.runtime.supervision import supervise
 from disco.runtime.tracing import NoTracer, Tracer
 from disco.settings import Settings
@@ -45,6 +48,7 @@ class Directory:
         self.bell = Bell()
         self._entries: dict[TaskID, Entry] = {}
         self._arriving: set[TaskID] = set()
+        self._scorers = Scorers(settings.limits, metrics)
         self._pausing = trio.Lock()  # the file of paused tasks is written by one at a time
 
     def __iter__(self) -> Iterator[Entry]:
@@ -72,7 +76,8 @@ class Directory:
         broken: list[tuple[TaskID, DiscoError]] = []
         for submission, source in given:
             try:
-                await self._adopt(submission, source)
+                self._scorers.take(submission)
+                await adopt(self._keeper, submission, source)
             except DiscoError as error:
                 broken.append((submission.task.id, error))
         for stored in await self._keeper.tasks():
@@ -90,11 +95,13 @@ class Directory:
 
         Raises:
             TaskExists: the ID is taken.
+            InvalidTask: it names held-out data, and comes without a folder.
             StorageError: the disk refused; the task is not served.
         """
         task = submission.task.id
         if task in self._entries or task in self._arriving:
             raise TaskExists(f"there is a task {task!r} already")
+        self._scorers.take(submission)
         self._arriving.add(task)
         try:
             added_at = time.time()
@@ -167,10 +174,12 @@ class Directory:
 
         Raises:
             UnknownTask: there is none of this ID.
+            InvalidTask: it names other held-out data than before.
             Unavailable: it is being changed already.
             StorageError: the disk refused; nothing has changed.
         """
         with self._changing(task.id) as entry, trio.CancelScope(shield=True):
+            self._scorers.require_same_data(entry.task, task)
             await self._keeper.update_task(task)
             await self._retire(entry, 1012, "the task was changed; come back")
             log.warning("task=%s changed", task.id)
@@ -195,6 +204,7 @@ class Directory:
                 await self._serve(entry.task, entry.model, entry.added_at)
                 raise
             del self._entries[entry.task.id]
+            self._scorers.forget(entry.task.id)
         log.warning("task=%s removed", task)
         self.bell.ring()
 
@@ -223,22 +233,9 @@ class Directory:
             entry.journal.bell.close()
             entry.close_all(code, reason)
 
-    async def _adopt(self, submission: Submission, source: str) -> None:
-        task = submission.task
-        stored = {known.task.id: known for known in await self._keeper.tasks()}
-        if task.id not in stored:
-            await self._keeper.add_task(task, submission.model, source, time.time())
-            return
-        kept = (await self._keeper.model(task.id)).structure
-        if kept != submission.model.structure:
-            found = f"{[list(shape) for shape in submission.model.structure]}"
-            problem = f"has tensors {found}, but its rounds on disk have {[list(shape) for shape in kept]}"
-            raise InvalidTask([Problem("model", f"{problem}: give the changed task another ID")])
-        if stored[task.id].task.document != task.document:
-            await self._keeper.update_task(task)
-
     async def _serve(self, task: Task, model: Model, added_at: float) -> Entry:
-        entry = Entry(task, model, added_at, journal=Journal(self.bell))
+        evaluator = self._scorers.evaluator(task)
+        entry = Entry(task, model, added_at, journal=Journal(self.bell), evaluator=evaluator)
         entry.journal.begin(await self._keeper.rounds(task.id))
         for scheme in sorted(task.schemes):
             await self._nursery.start(self._keep_running, entry, scheme)
@@ -261,12 +258,17 @@ class Directory:
             coordinator.journal = performer.journal = entry.journal
             coordinator.tracer = performer.tracer = self.tracer
             performer.metrics = self._metrics
+            run = coordinator.run
+            if entry.evaluator is not None:
+                run = partial(run_with, entry.evaluator, coordinator, performer)
             entry.training, entry.performer = coordinator, performer
+            entry.journal.changed()
             task_status.started()
             try:
-                await entry.pause.run_unless_on(coordinator.run)
+                await entry.pause.run_unless_on(run)
             finally:
                 entry.training = entry.performer = None
+                entry.journal.changed()
                 coordinator.close_all(*_farewell(entry, "training"))
             await entry.pause.over()
 
@@ -275,11 +277,13 @@ class Directory:
         while True:
             entry.hub = coordinator = open_hub(entry.task, self.settings, self._metrics)
             coordinator.journal, coordinator.tracer = entry.journal, self.tracer
+            entry.journal.changed()
             task_status.started()
             try:
                 await entry.pause.run_unless_on(coordinator.run)
             finally:
                 entry.hub = None
+                entry.journal.changed()
                 coordinator.close_all(*_farewell(entry, "hub"))
             await entry.pause.over()
 

@@ -6,25 +6,26 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from disco.core.decentralized import DecentralizedSession
+from disco.core.evaluation import plan_of
 from disco.core.events import Scheme
-from disco.core.federated import FederatedSession
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import DiscoError
 from disco.runtime.coordinator import Coordinator
+from disco.runtime.evaluation import Evaluator
 from disco.runtime.journal import Journal
 from disco.runtime.lifetime import Lifetime
-from disco.runtime.opening import EVERYBODY
+from disco.runtime.opening import EVERYBODY, TrainingSession
 from disco.runtime.pause import Pause
 from disco.runtime.training import Training
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Whether a task trains; `reason` says why not."""
+    """Whether a task trains; `reason` says why not. *Ended*: its model stays, and nothing counts any more."""
 
-    state: Literal["running", "restarting", "paused"]
+    state: Literal["running", "restarting", "paused", "ended"]
     reason: str = ""
 
 
@@ -54,21 +55,23 @@ class Entry:
         pause: on while an admin has paused the task.
         lifetime: of its coordinators, over all their restarts.
         crashes: why a coordinator is not there, by scheme.
+        evaluator: evaluates the models of rounds; None if the task has no scorer.
     """
 
     task: Task
     model: Model
     added_at: float
-    training: Coordinator[FederatedSession] | None = None
+    training: Coordinator[TrainingSession] | None = None
     hub: Coordinator[DecentralizedSession] | None = None
     performer: Training | None = None
     journal: Journal = field(default_factory=Journal)
     pause: Pause = field(default_factory=Pause)
     lifetime: Lifetime = field(default_factory=Lifetime)
     crashes: dict[Scheme, str] = field(default_factory=dict)
+    evaluator: Evaluator | None = None
 
     @property
-    def session(self) -> FederatedSession | None:
+    def session(self) -> TrainingSession | None:
         """The federated session, if it runs."""
         return self.training.sessions[EVERYBODY] if self.training is not None else None
 
@@ -78,6 +81,28 @@ class Entry:
         if self.task.scheme is Scheme.FEDERATED and session is not None and performer is not None:
             return Served(session.round, session.weights, f"{session.round}@{performer.closed_at!r}")
         return Served(0, self.model.weights, f"0@{self.added_at!r}")
+
+    @property
+    def ended(self) -> str:
+        """Why the federated training has ended, as a sentence; empty while it goes on, or while that is not known."""
+        return self.session.ended if self.session is not None else ""
+
+    @property
+    def best(self) -> int | None:
+        """The best round so far; None where none is kept, or while that is not known."""
+        return self.performer.judge.best if self.performer is not None else None
+
+    @property
+    def evaluation_trouble(self) -> str:
+        """Why the newest round has no figures of the task's scorer, as a sentence; empty if it has, or may get them."""
+        if self.evaluator is not None:
+            return self.evaluator.trouble
+        name = plan_of(self.task.document).data
+        return (
+            ""
+            if name is None
+            else f"rounds are not evaluated: {name} was in the task's folder, which is not here"
+        )
 
     @property
     def running(self) -> bool:
@@ -94,6 +119,8 @@ class Entry:
                 return Condition("restarting", self.crashes.get(scheme, f"{scheme} training starts"))
         if self.performer is not None and self.performer.trouble:
             return Condition("paused", self.performer.trouble)
+        if self.ended:
+            return Condition("ended", self.ended)
         return Condition("running")
 
     def crashed(self, scheme: Scheme, error: Exception, pause: float) -> None:

@@ -26,7 +26,7 @@ from disco.runtime.byte_stream import LOST, Buffer, ByteStream
 from disco.runtime.frame_reader import FrameReader
 from disco.runtime.frame_writer import FrameWriter
 from disco.runtime.frames import Close, Event, Message, Ping
-from disco.runtime.transport import Received
+from disco.runtime.transport import Received, Sent
 
 #: A missing rest from this size on is received straight into its message; below, together with what follows it.
 DIRECT_BYTES = 64 * 1024
@@ -124,6 +124,11 @@ class FastWebSocket:
             ProtocolViolation: as for `receive`, but for texts.
             LimitExceeded: a message over the limit.
         """
+        if (
+            self._receiving
+        ):  # whoever closes reads until the answer comes; what is not a close frame is dropped
+            await self._ended.wait()
+            return None
         self._receiving = True
         try:
             while not self._over:
@@ -143,12 +148,20 @@ class FastWebSocket:
         finally:
             self._receiving = False
 
-    async def send(self, data: Buffer, *, text: bool = False) -> None:
+    async def send(self, data: Buffer | tuple[Buffer, ...], *, text: bool = False) -> None:
         """Send one message, uncopied; returns when the operating system has taken it all.
 
         Silent when the other side is gone. Cancelled, it aborts the connection.
         """
         await self._writer.message(data, text=text)
+
+    def send_now(self, data: Buffer) -> Sent:
+        """See `Transport.send_now`."""
+        return self._writer.message_now(data)
+
+    async def flush(self) -> None:
+        """See `Transport.flush`. Cancelled, it aborts the connection."""
+        await self._writer.flush()
 
     async def close(self, code: int, reason: str) -> None:
         """See `Transport.close`. Waits `Patience.close` for the answer, then closes without it.

@@ -1,18 +1,21 @@
 """What a server sends on a WebSocket, one whole frame after the other.
 
-A frame must not be cut by another, so whoever writes takes the *turn*. A pong that falls due while somebody else has
-it is left in a slot and goes out at the end of that turn; only the latest is kept there, which is all that RFC 6455,
-section 5.5.3 asks for.
+A frame must not be cut by another, so whoever writes takes the *turn*, and passes it on to whoever waited first. A
+pong that falls due while somebody else has it is left in a slot and goes out at the end of that turn; only the latest
+is kept there, which is all that RFC 6455, section 5.5.3 asks for.
 
 After a frame that was cut by a cancellation the client could not read what follows, so the connection is aborted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 
 from disco.runtime.byte_stream import LOST, Buffer, ByteStream
 from disco.runtime.frames import BINARY, PING, PONG, TEXT, encode_close, encode_header
+from disco.runtime.transport import Sent
 
 
 class FrameWriter:
@@ -28,14 +31,42 @@ class FrameWriter:
         self._control_seconds = control_seconds
         self._turn = trio.lowlevel.ParkingLot()  # whoever waits for it
         self._pong: bytes | None = None  # due, and not yet sent
+        self._rest: Sequence[
+            Buffer
+        ] = ()  # of a message that was begun without waiting, and that has the turn
         self._lost = False
         self.busy = False  # somebody has the turn
         self.closing = False  # the close frame is out, or about to be
 
-    async def message(self, data: Buffer, *, text: bool) -> None:
-        """Send one message as one frame, header and payload uncopied."""
-        size = memoryview(data).nbytes
-        await self._write(encode_header(TEXT if text else BINARY, size), data)
+    async def message(self, data: Buffer | tuple[Buffer, ...], *, text: bool) -> None:
+        """Send one message, in pieces or whole, as one frame; header and payload are not copied."""
+        pieces = data if isinstance(data, tuple) else (data,)
+        size = sum(memoryview(piece).nbytes for piece in pieces)
+        await self._write(encode_header(TEXT if text else BINARY, size), *pieces)
+
+    def message_now(self, data: Buffer) -> Sent:
+        """Send one message as far as that needs no waiting; of a part, `flush` sends the rest."""
+        if self._lost or self.closing:
+            return Sent.ALL
+        if self.busy:
+            return Sent.NOTHING
+        parts = (encode_header(BINARY, memoryview(data).nbytes), data)
+        try:
+            rest = self._stream.write_now(*parts)
+        except LOST:
+            self._lost = True
+            return Sent.ALL
+        if len(rest) == len(parts) and rest[0] is parts[0]:
+            return Sent.NOTHING
+        self._rest = rest
+        self.busy = bool(rest)
+        return Sent.PART if rest else Sent.ALL
+
+    async def flush(self) -> None:
+        """Send the rest of the message that `message_now` has begun, if there is any."""
+        rest, self._rest = self._rest, ()
+        if rest:
+            await self._finish(rest)
 
     async def ping(self) -> None:
         """Ask for a sign of life."""
@@ -61,14 +92,17 @@ class FrameWriter:
 
     async def _write(self, *parts: Buffer, closing: bool = False) -> None:
         """Take the turn, write one frame, and the pong that is due, if any."""
-        while self.busy:
-            await self._turn.park()
-        if self._lost or (self.closing and not closing):
-            return
+        if self.busy:
+            await self._turn.park()  # whoever ends its turn passes it on
         self.busy = True
+        await self._finish(() if self._lost or (self.closing and not closing) else parts)
+
+    async def _finish(self, parts: Sequence[Buffer]) -> None:
+        """Write, having the turn, and then the pong that is due; pass the turn on."""
         try:
-            await self._stream.write(*parts)
-            while self._pong is not None and not self.closing:
+            if parts:
+                await self._stream.write(*parts)
+            while self._pong is not None and not self.closing and not self._lost:
                 pong, self._pong = self._pong, None
                 await self._stream.write(encode_header(PONG, len(pong)) + pong)
         except LOST:
@@ -77,9 +111,10 @@ class FrameWriter:
             await self._abort()
             raise
         finally:
-            self.busy = False
             if self._turn:
                 self._turn.unpark()
+            else:
+                self.busy = False
 
     async def _abort(self) -> None:
         self._lost = True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -92,6 +92,13 @@ class Journal:
     def closed(self, record: RoundRecord) -> None:
         """Remember a closed round's figures."""
         self.rounds.append(record)
+
+    def amend(self, number: int, figures: Mapping[str, float]) -> None:
+        """Add figures to a round that closed before."""
+        for index, record in enumerate(self.rounds):
+            if record.number == number:
+                self.rounds[index] = replace(record, figures={**record.figures, **figures})
+        self.changed()
 
     def reset(self) -> None:
         """Forget the rounds but 0: the training starts anew."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 import trio
 
 from disco.core.aggregation import State
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -64,9 +65,26 @@ class Keeper:
         weights: Weights,
         state: State | None = None,
         counted: Counted = NOTHING_COUNTED,
+        cost: float = 0.0,
     ) -> None:
         """See `Store.save_round`."""
-        await self._call("save_round", lambda: self._store.save_round(task, record, weights, state, counted))
+        await self._call(
+            "save_round", lambda: self._store.save_round(task, record, weights, state, counted, cost)
+        )
+
+    async def add_figures(
+        self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """See `Store.add_figures`."""
+        await self._call("add_figures", lambda: self._store.add_figures(task, number, figures, marks))
+
+    async def marks(self, task: TaskID) -> Mapping[str, Mark]:
+        """See `Store.marks`."""
+        return await self._call("marks", lambda: self._store.marks(task))
+
+    async def spent(self, task: TaskID) -> float:
+        """See `Store.spent`."""
+        return await self._call("spent", lambda: self._store.spent(task))
 
     async def counted(self, task: TaskID) -> Mapping[str, int]:
         """See `Store.counted`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import TYPE_CHECKING, TypeAlias
 
 from disco.core.aggregation.recipe import Recipe
 from disco.core.aggregation.registry import made_from, recipe_of
@@ -11,46 +12,90 @@ from disco.core.aggregation.strategy import Strategy
 from disco.core.decentralized import BarrierLimits, DecentralizedSession, Policy
 from disco.core.events import Scheme
 from disco.core.federated import FederatedSession, RoundRules
+from disco.core.masking.rules import MaskedRules
+from disco.core.masking.terms import Terms
 from disco.core.metadata import Noticeboard
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.metrics import Metrics
 from disco.runtime.coordinator import Coordinator
+from disco.runtime.judging import Judge
 from disco.runtime.keeper import Keeper
+from disco.runtime.letters import Performer
 from disco.runtime.training import Training
 from disco.settings import Settings
 from disco.storage.spill import SpillingSpace
 
+if TYPE_CHECKING:  # masks need the package cryptography
+    from disco.core.masking.session import MaskedSession
+
 log = logging.getLogger("disco.runtime")
 
-#: The group of a federated task: participants of all dialects train in one session.
+#: A session of federated training, in which the server reads contributions or not.
+TrainingSession: TypeAlias = "FederatedSession | MaskedSession"
+
+#: The group of a federated task: participants of all its dialects train in one session.
 EVERYBODY = "everybody"
 
 
 async def open_training(
     task: Task, model: Model, keeper: Keeper, settings: Settings, metrics: Metrics
-) -> tuple[Coordinator[FederatedSession], Training]:
+) -> tuple[Coordinator[TrainingSession], Training]:
     """Prepare a task's federated session at its latest round on disk.
 
     Raises:
         StorageError: the round cannot be read.
     """
-    limits = settings.limits
     recipe = recipe_of(task)
-    noticeboard = Noticeboard(limits.metadata_entries, limits.metadata_bytes)
-    session = FederatedSession(task.id, _rules(task, recipe, settings), model.weights, noticeboard)
-    record, weights, (rounds, contributions) = await keeper.latest(task.id)
-    session.resume(record.number, weights, rounds, contributions, await keeper.counted(task.id))
-    strategy = made_from(recipe, SpillingSpace(settings.data_dir, limits.held_bytes))
+    record, weights, totals = await keeper.latest(task.id)
+    strategy = made_from(recipe, SpillingSpace(settings.data_dir, settings.limits.held_bytes))
+    judge = Judge(task, recipe, keeper)
+    await judge.resume()
+    training = Training(task.id, strategy, keeper, model.weights, judge)
+    session: TrainingSession
+    performer: Performer = training
+    if (terms := task.masking) is not None:
+        session, performer = _masked(task, terms, model, settings, training)
+        session.resume(record.number, weights)
+    else:
+        session = _plain(task, recipe, model, settings)
+        session.resume(record.number, weights, *totals, await keeper.counted(task.id))
     await _restore(strategy, task, session, keeper)
-    training = Training(task.id, strategy, keeper, model.weights)
     training.max_norm = math.inf if task.max_norm is None else task.max_norm
     training.begin(weights, record.number, record.closed_at)
-    coordinator = Coordinator[FederatedSession](
-        task.id, lambda _: session, training, metrics, group_of=lambda _: EVERYBODY
+    session.ended = training.ended
+    if session.ended:
+        log.info("task=%s round=%s the training has ended: %s", task.id, record.number, session.ended)
+    coordinator = Coordinator[TrainingSession](
+        task.id, lambda _: session, performer, metrics, group_of=lambda _: EVERYBODY
     )
+    coordinator.masked = terms is not None
     coordinator.sessions[EVERYBODY] = session
     return coordinator, training
+
+
+def _plain(task: Task, recipe: Recipe, model: Model, settings: Settings) -> FederatedSession:
+    """Make the session of a task whose contributions the server reads, at round 0."""
+    limits = settings.limits
+    noticeboard = Noticeboard(limits.metadata_entries, limits.metadata_bytes)
+    return FederatedSession(task.id, _rules(task, recipe, settings), model.weights, noticeboard)
+
+
+def _masked(
+    task: Task, terms: Terms, model: Model, settings: Settings, training: Training
+) -> tuple[MaskedSession, Performer]:
+    """Make the session of a task whose contributions are masked, at round 0, and what performs its effects."""
+    from disco.core.masking.session import MaskedSession
+    from disco.runtime.masked_training import MaskedTraining
+
+    rules = MaskedRules(
+        minimum=task.minimum_participants[Scheme.FEDERATED],
+        interval=task.interval or settings.aggregation.interval,
+        retry=settings.aggregation.retry,
+        terms=terms,
+        reset_when_empty=task.reset_when_empty,
+    )
+    return MaskedSession(task.id, rules, model.weights), MaskedTraining(task.id, training)
 
 
 def _rules(task: Task, recipe: Recipe, settings: Settings) -> RoundRules:
@@ -65,8 +110,9 @@ def _rules(task: Task, recipe: Recipe, settings: Settings) -> RoundRules:
     )
 
 
-async def _restore(strategy: Strategy, task: Task, session: FederatedSession, keeper: Keeper) -> None:
+async def _restore(strategy: Strategy, task: Task, session: TrainingSession, keeper: Keeper) -> None:
     """Give a strategy back what it remembered, and the models that stale contributions may have begun with."""
+    strategy.charge(await keeper.spent(task.id))
     state = await keeper.latest_state(task.id)
     if not strategy.restore(state, session.weights.parameters) and session.round:
         log.warning(

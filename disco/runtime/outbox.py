@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
-import trio
+from disco.runtime.transport import Sent
+from disco.wire.dialect import Encoded
+
+#: Messages up to this size are sent at once where that needs no waiting: to wake a writer costs as much as 50 kB.
+NOW_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,58 +21,92 @@ class Farewell:
     reason: str
 
 
+class Rest(Enum):
+    """What remains of a message that was sent in part."""
+
+    REST = "rest"
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
-    data: bytes
+    data: Encoded | Rest
     replaceable: bool
 
 
 class Outbox:
-    """A bounded queue with one writer of the socket at its end. Putting never waits.
+    """A bounded queue before the one writer of a socket. Putting never waits.
+
+    A small message goes out at once if nothing waits before it and the connection takes it; a writer is needed for
+    what is left.
 
     A newer global model replaces one that still waits, so that a slow reader gets fewer models, not older ones.
     Whoever lets more than the limit pile up is let go.
     """
 
-    def __init__(self, limit: int) -> None:
-        """Make an empty one; `limit` is in messages."""
+    def __init__(
+        self,
+        limit: int,
+        send_now: Callable[[bytes], Sent] = lambda data: Sent.NOTHING,
+        needed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make an empty one.
+
+        Args:
+            limit: of what waits, in messages.
+            send_now: see `Transport.send_now`.
+            needed: called when something waits for a writer, which is to `take` until nothing is left.
+        """
         self._limit = limit
-        self._items: deque[_Item] = deque()
+        self._send_now = send_now
+        self._needed = needed
+        self._items: list[_Item] = []  # of a length that the limit keeps short, and mostly 0
         self._farewell: Farewell | None = None
-        self._changed = trio.Event()
+        self._over = False  # the farewell was taken
 
     @property
     def depth(self) -> int:
         """How many messages wait."""
         return len(self._items)
 
-    def put(self, data: bytes, *, replaceable: bool = False) -> None:
-        """Queue one message; `replaceable` ones replace each other.
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._items) or (self._farewell is not None and not self._over)
+
+    def put(self, data: Encoded, *, replaceable: bool = False) -> None:
+        """Send one message at once, or queue it; `replaceable` ones replace each other.
 
         Over the limit, everything waiting is dropped and the connection is closed instead (1008).
         """
         if self._farewell is not None:
             return
-        if replaceable:
-            self._items = deque(item for item in self._items if not item.replaceable)
+        item = _Item(data, replaceable)
+        if not self._items and isinstance(data, bytes) and len(data) <= NOW_BYTES:
+            sent = self._send_now(data)
+            if sent is Sent.ALL:
+                return
+            if sent is Sent.PART:
+                item = _Item(Rest.REST, replaceable=False)
+        if replaceable and self._items:
+            self._items = [item for item in self._items if not item.replaceable]
         if len(self._items) >= self._limit:
-            self._items.clear()
+            self._items = [item for item in self._items if item.data is Rest.REST]
             self.close(1008, f"reads too slowly: limits.outbox_messages, {self._limit}, are waiting")
         else:
-            self._items.append(_Item(data, replaceable))
-        self._changed.set()
+            self._items.append(item)
+            self._needed()
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection once what waits has been sent. The first reason stays."""
-        self._farewell = self._farewell or Farewell(code, reason)
-        self._changed.set()
+        if self._farewell is None:
+            self._farewell = Farewell(code, reason)
+            self._needed()
 
-    async def next(self) -> bytes | Farewell:
-        """Return what to send next, waiting for it."""
-        while True:
-            if self._items:
-                return self._items.popleft().data
-            if self._farewell is not None:
-                return self._farewell
-            self._changed = trio.Event()
-            await self._changed.wait()
+    def take(self) -> Encoded | Rest | Farewell | None:
+        """Return what to send next; None when nothing waits. The farewell is the last, and comes once."""
+        if self._items:
+            return self._items.pop(0).data
+        if self._farewell is None or self._over:
+            return None
+        self._over = True
+        return self._farewell

@@ -29,9 +29,10 @@ from disco.core.events import (
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, StorageError
 from disco.metrics import Metrics
-from disco.runtime.coordinator import THREAD_PARAMETERS
 from disco.runtime.journal import Journal
+from disco.runtime.judging import Judge
 from disco.runtime.keeper import Keeper
+from disco.runtime.lines import THREAD_PARAMETERS
 from disco.runtime.tracing import NoTracer, Tracer
 from disco.storage.contract import Counted, RoundRecord
 
@@ -47,15 +48,18 @@ class Training:
         strategy: Strategy,
         keeper: Keeper,
         initial: Weights,
+        judge: Judge,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Make one; `begin` before the first effect. `clock` gives Unix seconds for the records."""
+        """Make one; `begin` before the first effect. `judge` keeps figures; `clock` gives Unix seconds for records."""
         self._task = task
         self._strategy = strategy
         self._keeper = keeper
         self._initial = initial
         self._clock = clock
         self._current = initial
+        self.judge = judge
+        self.on_model: Callable[[RoundRecord, Weights], None] = lambda record, weights: None
         self.max_norm = math.inf
         self.closed_at = 0.0
         self.trouble = ""
@@ -66,6 +70,7 @@ class Training:
     def begin(self, current: Weights, round_: int, closed_at: float) -> None:
         """Start the current round from its global model, made at `closed_at` (Unix seconds)."""
         self._strategy.begin(current, round_)
+        self.judge.begin()
         self._current = current
         self.trouble = ""
         self.closed_at = closed_at
@@ -86,6 +91,7 @@ class Training:
             case Reset():
                 await self._keeper.reset_rounds(self._task)
                 self.forget()
+                await self.judge.resume()
                 self.begin(self._initial, 0, self._clock())
                 self.journal.reset()
                 log.info("task=%s round=0 started anew: its last participant left", self._task)
@@ -111,6 +117,7 @@ class Training:
     def _add(self, contribution: Contributed) -> None:
         require_norm(contribution.update, self._current, self.max_norm)
         self._strategy.add(contribution)
+        self.judge.take(contribution)
 
     async def _aggregate(self, figures: RoundFigures, counted: Counted) -> Event:
         try:
@@ -129,11 +136,13 @@ class Training:
             participants=figures.participants,
             contributions=figures.contributions,
             seconds=figures.seconds,
-            figures=self._strategy.figures(),
+            figures={**self._strategy.figures(), **self.judge.reported()},
         )
         try:
             with self.tracer.span("disco.persist", {"round": record.number}):
-                await self._keeper.save_round(self._task, record, weights, self._strategy.state(), counted)
+                await self._keeper.save_round(
+                    self._task, record, weights, self._strategy.state(), counted, self._strategy.cost()
+                )
         except StorageError as error:
             self.trouble = f"round {figures.number} cannot be stored and is tried again: {error}"
             self.journal.changed()
@@ -141,6 +150,8 @@ class Training:
             return AggregationFailed(str(error))
         self.begin(weights, record.number, record.closed_at)
         self._tell(record)
+        await self.judge.see(record)
+        self.on_model(record, weights)
         log.info(
             "task=%s round=%s aggregated: contributions=%s participants=%s seconds=%.3f",
             self._task,
@@ -149,7 +160,17 @@ class Training:
             figures.participants,
             figures.seconds,
         )
-        return Aggregated(figures.number, weights)
+        return Aggregated(figures.number, weights, self._end(figures.number))
+
+    @property
+    def ended(self) -> str:
+        """Why the training has come to its end, as a sentence; empty while it goes on."""
+        return self._strategy.ended() or self.judge.ended
+
+    def _end(self, round_: int) -> str:
+        if ended := self.ended:
+            log.warning("task=%s round=%s the training has ended: %s", self._task, round_, ended)
+        return ended
 
     def _tell(self, record: RoundRecord) -> None:
         self.journal.closed(record)
@@ -178,5 +199,7 @@ class Training:
         self.forget()
         self.begin(weights, record.number, record.closed_at)
         self.journal.closed(record)
+        await self.judge.restart(record.number)
+        self.on_model(record, weights)
         log.warning("task=%s round=%s restored from round %s", self._task, record.number, number)
-        return Restored(record.number, weights)
+        return Restored(record.number, weights, self._end(record.number))

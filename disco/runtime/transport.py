@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
+from disco.wire.dialect import Encoded
+
 Received: TypeAlias = bytes | bytearray | memoryview
+
+
+class Sent(Enum):
+    """How much of a message was sent without waiting."""
+
+    ALL = auto()
+    PART = auto()
+    NOTHING = auto()
 
 
 class Transport(Protocol):
@@ -20,8 +31,17 @@ class Transport(Protocol):
             LimitExceeded: a message over the limit; nothing more can be received.
         """
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Encoded) -> None:
         """Send one binary message; returns when the transport has taken it. Silent when the other side is gone."""
+
+    def send_now(self, data: bytes) -> Sent:
+        """Send one binary message as far as that needs no waiting. After a part, `flush` before anything else.
+
+        All is sent, too, when the other side is gone.
+        """
+
+    async def flush(self) -> None:
+        """Send the rest of what `send_now` has begun; does nothing if there is none."""
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code and a reason, which is cut to 123 bytes of UTF-8 (RFC 6455, section 5.5)."""

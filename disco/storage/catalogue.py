@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from disco.core.model import WEIGHTS_FILE, Model
 from disco.core.submission import Submission
 from disco.core.task import Task
+from disco.core.weights import Float32s
 from disco.errors import InvalidTask, Problem, SettingsError
 
 TASK_FILE = "task.toml"
@@ -43,13 +44,21 @@ class FoundTasks:
 
 @runtime_checkable
 class TaskProvider(Protocol):
-    """A task made in Python."""
+    """A task made in Python. One that evaluates its models, too, is `Scoring`."""
 
     def get_task(self) -> Mapping[str, Any] | Task:
         """Return the task, or its document as clients know it."""
 
     def get_model(self) -> ProvidedModel:
         """Return the model, the folder of its files, or the contents of ``model.json`` and ``weights.bin``."""
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """A provider that evaluates its task's models. It is pickled, and its method runs in a process of its own."""
+
+    def evaluate(self, weights: list[Float32s]) -> Mapping[str, float]:
+        """Return figures by name for a model: float32 arrays in the model's order."""
 
 
 def load_folder(path: Path) -> FoundTasks:
@@ -95,7 +104,7 @@ def load_task(folder: Path) -> Submission:
         problems += error.problems
     if problems or task is None or model is None:
         raise InvalidTask(problems)
-    return Submission(task, model)
+    return Submission(task, model, folder=folder)
 
 
 def load_model(folder: Path) -> Model:
@@ -123,13 +132,14 @@ def from_provider(provider: TaskProvider) -> Submission:
     given = provider.get_task()
     task = given if isinstance(given, Task) else Task.from_document(given)
     provided: object = provider.get_model()
+    scorer = provider if isinstance(provider, Scoring) else None
     match provided:
         case Model() as model:
-            return Submission(task, model)
+            return Submission(task, model, scorer)
         case Path() as folder:
-            return Submission(task, load_model(folder))
+            return Submission(task, load_model(folder), scorer, folder)
         case (Mapping() as model_json, bytes() as data):
-            return Submission(task, Model.from_tfjs(model_json, data))
+            return Submission(task, Model.from_tfjs(model_json, data), scorer)
         case _:
             rule = (
                 "must be a Model, a folder as Path, or a pair of model.json as dict and weights.bin as bytes"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from disco.core.aggregation import State
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -98,16 +99,32 @@ class Store(Protocol):
         weights: Weights,
         state: State | None = None,
         counted: Counted = NOTHING_COUNTED,
+        cost: float = 0.0,
     ) -> None:
         """Keep a round, with the keys of what counted in it; the store may forget older ones, never 0.
 
         `state` is what the strategy needs to go on from this round: it takes the place of what was kept with the
-        round before, of which nothing is left.
+        round before, of which nothing is left. `cost` is what the round spends of what nothing gives back.
 
         Behaviour: durable when it returns; on `StorageError` the round before is still the latest. Unknown ID
         → `UnknownTask`. The number is not larger than the latest → `StorageError`. Weights of another
         structure than the model's → `InvalidUpdate`.
         """
+
+    def add_figures(
+        self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """Add figures to a round that is on disk, and put marks on rounds, the same or others, together.
+
+        `marks` take the place of all that there are; None leaves them. The store does not forget a round that is
+        marked, except in `reset_rounds`.
+
+        Behaviour: durable when it returns. Figures of the same names are replaced, the others stay. Unknown ID →
+        `UnknownTask`; no such round → `UnknownRound`, and nothing changes.
+        """
+
+    def marks(self, task: TaskID) -> Mapping[str, Mark]:
+        """Return all marks by name. Behaviour: unknown ID → `UnknownTask`."""
 
     def latest_round(self, task: TaskID) -> RoundRecord:
         """Return the newest round. Behaviour: unknown ID → `UnknownTask`."""
@@ -134,9 +151,15 @@ class Store(Protocol):
         """
 
     def reset_rounds(self, task: TaskID) -> None:
-        """Forget every round but 0, which becomes the latest, and what was kept for the strategy.
+        """Forget every round but 0, which becomes the latest, all marks, and what was kept for the strategy.
 
-        The totals are 0 again.
+        The totals are 0 again; what was spent stays spent.
+
+        Behaviour: unknown ID → `UnknownTask`.
+        """
+
+    def spent(self, task: TaskID) -> float:
+        """Return the sum of what all rounds that were ever kept have cost, whatever has become of them.
 
         Behaviour: unknown ID → `UnknownTask`.
         """

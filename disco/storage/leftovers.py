@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from disco.errors import StorageError
 from disco.storage.files import discard
+from disco.storage.rows import ROUNDS
 from disco.storage.schema import database_refusals, primary_code, transaction
+
+_log = logging.getLogger("disco.storage")
+
+#: Names that the store gives. The sweep touches nothing else: somebody may keep notes beside the models.
+_FILE = re.compile(r"((state-[a-z0-9-]+-)?\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
+
+
+def strays(directories: Iterable[Path], named: set[Path]) -> Iterator[Path]:
+    """Find what is in the directories of tasks, or is one of them, and has a name of the store's but no row."""
+    for directory in directories:
+        if directory not in named:
+            yield directory
+            continue
+        files = {*directory.glob("*"), *directory.glob(f"{ROUNDS}/*")} - named
+        yield from sorted(path for path in files if _FILE.fullmatch(path.name))
 
 
 class Leftovers:
@@ -54,6 +72,12 @@ class Leftovers:
             raise
         self._superfluous |= superfluous
         self.tidy()
+
+    def sweep(self, directories: Iterable[Path]) -> None:
+        """Remove what a crash left behind in the directories of tasks, and of tasks that there are not."""
+        for path in strays(directories, self._named()):
+            if discard(path):
+                _log.info("%s was left behind and is removed", path)
 
     def abandon(self, paths: set[Path]) -> None:
         """Remove files that were written for a transaction that did not come to its beginning."""

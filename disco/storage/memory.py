@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from disco.core.aggregation import State
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -21,8 +22,10 @@ class _Entry:
     rounds: dict[int, tuple[RoundRecord, Weights]]
     closed_rounds: int = 0
     contributions: int = 0
+    spent: float = 0.0
     state: State = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class MemoryStore:
         weights: Weights,
         state: State | None = None,
         counted: Counted = NOTHING_COUNTED,
+        cost: float = 0.0,
     ) -> None:
         """Keep a round with the strategy's state, and forget the rounds that the rule of keeping does not name."""
         entry = self._find(task)
@@ -82,16 +86,34 @@ class MemoryStore:
         entry.counted = kept | dict.fromkeys(counted.keys, record.number)
         entry.closed_rounds += 1
         entry.contributions += record.contributions
+        entry.spent += cost
         self.prune(task, self.keep_last, self.keep_every)
 
-    def prune(self, task: TaskID, keep_last: int, every: int) -> None:
-        """Forget all rounds but 0, the newest `keep_last`, and those that are a multiple of `every`."""
+    def add_figures(
+        self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """Add figures to a round, and put marks on rounds."""
         entry = self._find(task)
+        if number not in entry.rounds:
+            raise UnknownRound(f"The task {task} has no round {number} on disk")
+        record, weights = entry.rounds[number]
+        entry.rounds[number] = (replace(record, figures={**record.figures, **figures}), weights)
+        if marks is not None:
+            entry.marks = dict(marks)
+
+    def marks(self, task: TaskID) -> dict[str, Mark]:
+        """Return all marks by name."""
+        return dict(self._find(task).marks)
+
+    def prune(self, task: TaskID, keep_last: int, every: int) -> None:
+        """Forget all rounds but 0, the newest `keep_last`, those that are a multiple of `every`, and marked ones."""
+        entry = self._find(task)
+        marked = {mark.round for mark in entry.marks.values()}
         newest = sorted(entry.rounds)[-keep_last:]
         entry.rounds = {
             number: kept
             for number, kept in entry.rounds.items()
-            if number == 0 or number in newest or number % every == 0
+            if number == 0 or number in newest or number % every == 0 or number in marked
         }
 
     def latest_round(self, task: TaskID) -> RoundRecord:
@@ -125,6 +147,11 @@ class MemoryStore:
         entry.closed_rounds = entry.contributions = 0
         entry.state = {}
         entry.counted = {}
+        entry.marks = {}
+
+    def spent(self, task: TaskID) -> float:
+        """Return what all rounds that were ever kept have cost."""
+        return self._find(task).spent
 
     def totals(self, task: TaskID) -> tuple[int, int]:
         """Return the numbers of closed rounds and of contributions, forgotten ones included."""

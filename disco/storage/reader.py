@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from disco.core.aggregation import State
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
@@ -29,65 +29,13 @@ from disco.core.weights import Float32s, Structure, Weights
 from disco.errors import InvalidTask, StorageError, UnknownRound, UnknownTask
 from disco.storage.contract import RoundRecord, StoredTask
 from disco.storage.files import Kept, floats_of, read, read_floats
+from disco.storage.rows import Held, TaskRow
 from disco.storage.schema import database_refusals, primary_code, require_current
 
 DATABASE = "disco.sqlite3"
 TASKS = "tasks"
-ROUNDS = "rounds"
 
 _ROUND = "SELECT number, closed_at, participants, contributions, seconds, figures FROM rounds WHERE task = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """How an array is held: `content` is None if it is in a file."""
-
-    kept: Kept
-    content: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRow:
-    """What the database knows of a task besides its document.
-
-    Args:
-        directory: where its files are.
-        shapes: of its model's weights.
-        model: the content of its model file.
-        totals: closed rounds, and contributions over all of them.
-    """
-
-    sequence: int
-    directory: Path
-    shapes: Structure
-    model: Kept
-    totals: tuple[int, int]
-
-    @property
-    def model_path(self) -> Path:
-        """The model's file."""
-        return self.directory / self.model.name("model", ".msgpack")
-
-    @property
-    def rounds(self) -> Path:
-        """The directory of the rounds' files."""
-        return self.directory / ROUNDS
-
-    def round_path(self, number: int, weights: Kept) -> Path:
-        """The file of a round's weights."""
-        return self.rounds / weights.name(str(number), ".f32")
-
-    def state_path(self, name: str, number: int, state: Kept) -> Path:
-        """The file of one array that the strategy remembers after a round."""
-        return self.directory / state.name(f"state-{name}-{number}", ".f32")
-
-    def files_of_round(self, number: int, weights: Held) -> set[Path]:
-        """The files that a round's weights are in: one or none."""
-        return {self.round_path(number, weights.kept)} if weights.content is None else set()
-
-    def files_of_state(self, name: str, number: int, state: Held) -> set[Path]:
-        """The files that one array of the strategy's is in: one or none."""
-        return {self.state_path(name, number, state.kept)} if state.content is None else set()
 
 
 class SqliteReader:
@@ -187,6 +135,16 @@ class SqliteReader:
         """
         return self._find(task).totals
 
+    def spent(self, task: TaskID) -> float:
+        """Return what all rounds that were ever kept have cost, forgotten ones included.
+
+        Raises:
+            UnknownTask: no task has this ID.
+        """
+        row = self._find(task)
+        ((spent,),) = self._select("SELECT spent FROM tasks WHERE sequence = ?", row.sequence)
+        return float(spent)
+
     def counted(self, task: TaskID) -> dict[str, int]:
         """Return the keys of what counted in the newest rounds, each with its round.
 
@@ -195,6 +153,15 @@ class SqliteReader:
         """
         row = self._find(task)
         return dict(self._select("SELECT key, round FROM counted WHERE task = ?", row.sequence))
+
+    def marks(self, task: TaskID) -> dict[str, Mark]:
+        """Return the rounds of a task that are singled out, by the names of their marks.
+
+        Raises:
+            UnknownTask: no task has this ID.
+        """
+        found = self._select("SELECT name, round, value FROM marks WHERE task = ?", self._find(task).sequence)
+        return {name: Mark(round_, value) for name, round_, value in found}
 
     def close(self) -> None:
         """Close the database. A second time does nothing."""

@@ -79,6 +79,23 @@ MIGRATIONS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             "ALTER TABLE states ADD COLUMN content BLOB",
         ),
     ),
+    (
+        "0005 what rounds have spent",
+        # Not a sum over rows of rounds: what is spent stays spent when they are pruned, reset or rolled back.
+        ("ALTER TABLE tasks ADD COLUMN spent REAL NOT NULL DEFAULT 0",),
+    ),
+    (
+        "0006 rounds that are singled out",
+        (
+            """CREATE TABLE marks (
+                task INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+                name TEXT NOT NULL,
+                round INTEGER NOT NULL,
+                value REAL NOT NULL,
+                PRIMARY KEY (task, name)
+            ) WITHOUT ROWID""",
+        ),
+    ),
 )
 
 _REASONS = {

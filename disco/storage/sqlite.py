@@ -12,33 +12,29 @@ the disk where a file takes three.
 from __future__ import annotations
 
 import json
-import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from disco.core.aggregation import State
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.task import Task
 from disco.core.weights import Weights
-from disco.errors import StorageError, TaskExists, UnknownTask
+from disco.errors import StorageError, TaskExists, UnknownRound, UnknownTask
 from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord
 from disco.storage.counted import forget, remember
 from disco.storage.database import open_database, task_directories
+from disco.storage.figures import amend, put_marks
 from disco.storage.files import Chunk, Kept, checksum, chunks_of, discard, keep, make_directory
 from disco.storage.leftovers import Leftovers
 from disco.storage.lock import DirectoryLock
-from disco.storage.reader import ROUNDS, Held, SqliteReader, TaskRow
-
-_log = logging.getLogger("disco.storage")
+from disco.storage.reader import SqliteReader
+from disco.storage.rows import ROUNDS, Held, TaskRow
 
 #: Arrays up to this many bytes are in their rows.
 INLINE_BYTES = 256 * 1024
-
-#: Names that this store gives. The sweep touches nothing else: somebody may keep notes beside the models.
-_FILE = re.compile(r"((state-[a-z0-9-]+-)?\d+-[0-9a-f]{8}\.f32|model-[0-9a-f]{8}\.msgpack)(\.\d+\.tmp)?")
 
 
 class SqliteStore(SqliteReader):
@@ -76,7 +72,7 @@ class SqliteStore(SqliteReader):
             super().__init__(data_dir, connection)
             self._leftovers = Leftovers(self._path, connection, self._named)
             self._transaction = self._leftovers.transaction
-            self._sweep()
+            self._leftovers.sweep(task_directories(data_dir))
             undo.pop_all()
 
     def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
@@ -141,6 +137,7 @@ class SqliteStore(SqliteReader):
         weights: Weights,
         state: State | None = None,
         counted: Counted = NOTHING_COUNTED,
+        cost: float = 0.0,
     ) -> None:
         """Keep a round with the strategy's state, durably, and forget what the rule of keeping does not name.
 
@@ -151,7 +148,7 @@ class SqliteStore(SqliteReader):
         """
         row = self._find(task)
         weights.require_structure(row.shapes)
-        latest = self.latest_round(task).number
+        ((latest,),) = self._select("SELECT max(number) FROM rounds WHERE task = ?", row.sequence)
         if record.number <= latest:
             raise StorageError(f"Round {record.number} of {task} cannot follow round {latest}")
         held = self._hold(row.rounds, str(record.number), chunks_of(weights))
@@ -164,14 +161,31 @@ class SqliteStore(SqliteReader):
             remember(self._connection, row.sequence, record.number, counted)
             superfluous.update(self._replace_state(row, record.number, states))
             self._connection.execute(
-                "UPDATE tasks SET closed_rounds = closed_rounds + 1, contributions = contributions + ?"
-                " WHERE sequence = ?",
-                (record.contributions, row.sequence),
+                "UPDATE tasks SET closed_rounds = closed_rounds + 1, contributions = contributions + ?,"
+                " spent = spent + ? WHERE sequence = ?",
+                (record.contributions, cost, row.sequence),
             )
             superfluous.update(self._prune(row, self._keep_last, self._keep_every))
 
+    def add_figures(
+        self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
+    ) -> None:
+        """Add figures to a round on disk, and put marks on rounds, durably.
+
+        Raises:
+            UnknownTask: no task has this ID.
+            UnknownRound: the task has no such round, or not any more.
+            StorageError: the disk refused; nothing has changed.
+        """
+        row = self._find(task)
+        with self._transaction():
+            if not amend(self._connection, row.sequence, number, figures):
+                raise UnknownRound(f"The task {task} has no round {number} on disk")
+            if marks is not None:
+                put_marks(self._connection, row.sequence, marks)
+
     def prune(self, task: TaskID, keep_last: int, every: int) -> None:
-        """Forget all rounds but 0, the newest `keep_last`, and those that are a multiple of `every`.
+        """Forget all rounds but 0, the newest `keep_last`, those that are a multiple of `every`, and marked ones.
 
         Raises:
             UnknownTask: no task has this ID.
@@ -184,7 +198,7 @@ class SqliteStore(SqliteReader):
             superfluous.update(self._prune(row, keep_last, every))
 
     def reset_rounds(self, task: TaskID) -> None:
-        """Forget every round but 0, which becomes the latest; the totals are 0 again.
+        """Forget every round but 0, which becomes the latest; the totals are 0 again. What was spent stays.
 
         Raises:
             UnknownTask: no task has this ID.
@@ -194,6 +208,7 @@ class SqliteStore(SqliteReader):
         with self._transaction() as superfluous:
             superfluous.update(self._forget_rounds(row, "number > 0"))
             forget(self._connection, row.sequence)
+            put_marks(self._connection, row.sequence, {})
             superfluous.update(self._replace_state(row, 0, {}))
             self._connection.execute(
                 "UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (row.sequence,)
@@ -216,7 +231,6 @@ class SqliteStore(SqliteReader):
         return Held(Kept(size, checksum(chunks)), b"".join(chunks))
 
     def _insert_round(self, task: int, record: RoundRecord, weights: Held) -> None:
-        figures = json.dumps(dict(record.figures))
         self._connection.execute(
             "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -226,7 +240,7 @@ class SqliteStore(SqliteReader):
                 record.participants,
                 record.contributions,
                 record.seconds,
-                figures,
+                json.dumps(dict(record.figures)),
                 weights.kept.size,
                 weights.kept.crc32,
                 weights.content,
@@ -259,8 +273,9 @@ class SqliteStore(SqliteReader):
 
     def _prune(self, row: TaskRow, keep_last: int, every: int) -> set[Path]:
         newest = "SELECT number FROM rounds WHERE task = ? ORDER BY number DESC LIMIT ?"
-        rule = f"number > 0 AND number % ? != 0 AND number NOT IN ({newest})"
-        return self._forget_rounds(row, rule, every, row.sequence, keep_last)
+        marked = "SELECT round FROM marks WHERE task = ?"
+        rule = f"number > 0 AND number % ? != 0 AND number NOT IN ({newest}) AND number NOT IN ({marked})"
+        return self._forget_rounds(row, rule, every, row.sequence, keep_last, row.sequence)
 
     def _forget_rounds(self, row: TaskRow, rule: str, *values: object) -> set[Path]:
         """Delete the rows of rounds, in a transaction, and return the files to remove after it."""
@@ -275,20 +290,6 @@ class SqliteStore(SqliteReader):
             named |= {row.directory, row.model_path, row.rounds}
             named |= self._state_files(row) | self._round_files(row)
         return named
-
-    def _sweep(self) -> None:
-        """Remove what a crash left behind."""
-        named = self._named()
-        left: list[Path] = []
-        for directory in task_directories(self._data_dir):
-            if directory not in named:
-                left.append(directory)
-                continue
-            files = {*directory.glob("*"), *directory.glob(f"{ROUNDS}/*")} - named
-            left += sorted(path for path in files if _FILE.fullmatch(path.name))
-        for path in left:
-            if discard(path):
-                _log.info("%s was left behind and is removed", path)
 
 
 def _document(task: Task) -> str:

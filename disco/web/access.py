@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from disco.core import access
 from disco.core.access import PREFIX, Caller, Deed
 from disco.core.task import Task
-from disco.errors import Forbidden, TooMany, Unauthenticated
+from disco.errors import AccessDenied, Forbidden, StorageError, TooMany, Unauthenticated
 from disco.settings import Settings
 from disco.storage.tokens import TokenFile
-from disco.web.callers import Asked, Scope, is_loopback
+from disco.web.callers import Asked, Scope, is_in, is_loopback
 from disco.web.jwt_tokens import JwtVerifier
 
 #: Tickets that may be out at once.
@@ -86,12 +86,18 @@ class Gate:
         self.tokens = TokenFile(settings.data_dir)
         self.tickets = TicketOffice(settings.access.ticket_seconds)
 
+    def is_proxy(self, address: str) -> bool:
+        """Tell whether an address is a trusted proxy's, so that others come from there."""
+        return is_in(address, self._proxies)
+
     def asked(self, scope: Scope) -> Asked:
         """Read who asks from an ASGI scope."""
         return Asked.read(scope, self._proxies)
 
-    def require(self, deed: Deed, asked: Asked, task: Task | None = None, name: str | None = None) -> None:
-        """Let a request pass, or say what is missing.
+    def require(
+        self, deed: Deed, asked: Asked, task: Task | None = None, name: str | None = None
+    ) -> Caller | None:
+        """Let a request pass and return whose token it showed, if any; or say what is missing.
 
         Args:
             deed: what it wants to do.
@@ -107,6 +113,7 @@ class Gate:
         caller = self.recognise(asked)
         about = task.id if task is not None else name
         access.require(deed, about, caller, closed=self.is_closed(deed, asked, task))
+        return caller
 
     def recognise(self, asked: Asked) -> Caller | None:
         """Return who asks; None if nothing was shown.
@@ -118,7 +125,30 @@ class Gate:
             if self._verifier is not None and not asked.token.startswith(PREFIX):
                 return self._verifier.recognise(asked.token)
             return access.recognise(asked.token, self.tokens.read(), self._clock())
-        return self.tickets.redeem(asked.ticket) if asked.ticket is not None else None
+        if asked.ticket is None:
+            return None
+        caller = self.tickets.redeem(asked.ticket)
+        if (objection := caller.objection(self.digests(), self._clock())) is not None:
+            raise objection
+        return caller
+
+    def digests(self) -> frozenset[str]:
+        """Return what is kept of the tokens that there are now.
+
+        Raises:
+            StorageError: their file cannot be read.
+        """
+        return frozenset(token.digest for token in self.tokens.read())
+
+    def objection(self, caller: Caller | None) -> AccessDenied | None:
+        """Say why a caller who was let in would not be any more; None if they would, or if nobody can tell now.
+
+        What cannot be read is said by every request with a token; it is no reason to send away who is inside.
+        """
+        try:
+            return None if caller is None else caller.objection(self.digests(), self._clock())
+        except StorageError:
+            return None
 
     def is_closed(self, deed: Deed, asked: Asked, task: Task | None) -> bool:
         """Tell whether a deed needs a token."""

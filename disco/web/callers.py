@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -93,7 +94,7 @@ def client_address(scope: Scope, headers: Mapping[str, str], proxies: Sequence[N
     client = scope.get("client")
     address = str(client[0]) if client else ""
     for heard in reversed(headers.get("x-forwarded-for", "").split(",")):
-        if not heard.strip() or not _is_in(address, proxies):
+        if not heard.strip() or not is_in(address, proxies):
             break
         address = heard.strip()
     return address
@@ -131,11 +132,13 @@ def _split(url: str) -> SplitResult:
         return urlsplit("")
 
 
-def _is_in(address: str, networks: Iterable[Network]) -> bool:
+def is_in(address: str, networks: Iterable[Network]) -> bool:
+    """Tell whether an address is in one of some networks."""
     parsed = _parse(address)
     return parsed is not None and any(parsed in network for network in networks)
 
 
+@lru_cache(maxsize=4096)  # the same few over and over: a connection's own is asked for six times
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Read an address, an IPv4 one inside IPv6 as itself; None for a name."""
     try:

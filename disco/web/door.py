@@ -1,4 +1,4 @@
-"""How many WebSockets may be open, and how quickly they may come: in all, and for each client address."""
+"""How many connections may be open, and how quickly WebSockets may come: in all, and for each client address."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from disco.web.callers import group_of, is_loopback
 
 #: A burst is this many seconds' worth of joins: a class that comes back at once after a restart.
 BURST_SECONDS = 5
+#: Connections that an address may have beside its WebSockets: for pages, and for being told that it has too many.
+SPARE = 256
 #: Addresses remembered for their rate. Who was forgotten begins with a full bucket.
 REMEMBERED = 10_000
 
@@ -25,11 +27,37 @@ class Door:
         self._limits = limits
         self._rates: dict[str, TokenBucket] = {}
         self._by_address: Counter[str] = Counter()
+        self._connected: Counter[str] = Counter()
         self.inside = 0
 
     @contextmanager
-    def entered(self, address: str, now: float) -> Iterator[None]:
-        """Count one WebSocket for as long as the block lasts.
+    def connected(self, address: str) -> Iterator[None]:
+        """Count one TCP connection, whatever it is used for, for as long as the block lasts.
+
+        Args:
+            address: at its other end. A proxy's is nobody's, and not to be counted.
+
+        Raises:
+            TooMany: the address has more than anybody needs.
+        """
+        if is_loopback(address):
+            yield
+            return
+        group, most = group_of(address), self._limits.connections_per_address + SPARE
+        if self._connected[group] >= most:
+            raise TooMany(
+                f"an address has {most} connections, limits.connections_per_address and {SPARE} more"
+            )
+        self._connected[group] += 1
+        try:
+            yield
+        finally:
+            self._connected[group] -= 1
+            if not self._connected[group]:
+                del self._connected[group]
+
+    def entered(self, address: str, now: float) -> Place:
+        """Count one WebSocket until it leaves its place.
 
         Args:
             address: the client's.
@@ -45,13 +73,14 @@ class Door:
             self._admit(group, now)
         self.inside += 1
         self._by_address[group] += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            self._by_address[group] -= 1
-            if not self._by_address[group]:
-                del self._by_address[group]
+        return Place(self, group)
+
+    def left(self, group: str) -> None:
+        """Count one WebSocket of a group of addresses less."""
+        self.inside -= 1
+        self._by_address[group] -= 1
+        if not self._by_address[group]:
+            del self._by_address[group]
 
     def _admit(self, group: str, now: float) -> None:
         limits = self._limits
@@ -67,3 +96,26 @@ class Door:
         if not bucket.allow(now):
             rate = limits.joins_per_second
             raise TooMany(f"your address joins more often than limits.joins_per_second, {rate}; slow down")
+
+
+class Place:
+    """One WebSocket's place among those that are open; left at the end of a block, or by `leave`."""
+
+    __slots__ = ("_door", "_group")
+
+    def __init__(self, door: Door, group: str) -> None:
+        """Take what the door has counted."""
+        self._door: Door | None = door
+        self._group = group
+
+    def leave(self) -> None:
+        """Give the place back. A second time does nothing."""
+        door, self._door = self._door, None
+        if door is not None:
+            door.left(self._group)
+
+    def __enter__(self) -> None:
+        """Stay until the end of the block."""
+
+    def __exit__(self, *exc: object) -> None:
+        self.leave()

@@ -5,10 +5,10 @@ A route that is not listed is for admins: whoever adds one decides, and a test n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from quart import Blueprint, Quart, Response, current_app, jsonify, request
+from quart import Blueprint, Quart, Response, current_app, g, jsonify, request
 
 from disco.core.access import Deed
 from disco.core.events import TaskID
@@ -65,7 +65,13 @@ def install(app: Quart, guard: Gate) -> None:
         deed = DEEDS.get(request.url_rule.endpoint, Deed.MANAGE)
         if deed is not None:
             name = (request.view_args or {}).get("task")
-            guard.require(deed, guard.asked(request.scope), _named(app, name), name)
+            g.caller = guard.require(deed, guard.asked(request.scope), _named(app, name), name)
+
+
+def still_welcome() -> Callable[[], bool]:
+    """Return what tells, later on, whether the token of this request is valid still; without one it always is."""
+    guard, caller = gate(), g.get("caller")
+    return lambda: guard.objection(caller) is None
 
 
 def _named(app: Quart, name: str | None) -> Task | None:

@@ -1,8 +1,12 @@
-"""The ASGI edge of an HTTP request: Quart-Trio's own, with two things put right.
+"""The ASGI edge of an HTTP request: Quart-Trio's own, with three things put right.
 
 *The end of an answer.* hypercorn hands a finished response's end to the app as a disconnect, before it has closed the
 connection. Quart-Trio cancels its request then, and with it hypercorn's closing: who asked with ``Connection: close``
 waits for ever.
+
+*Bodies.* Quart keeps what is sent with a request for as long as it lasts, up to the limit of any, whether somebody
+reads it or not: a stream of events, which lasts for days, would keep half a gigabyte for each viewer who sends it. Here
+only methods that have a body may bring one, and what all bring together is part of ``limits.bytes_in_flight``.
 
 *A reader that reads nothing.* hypercorn shields what it sends from cancellation, so such a reader would keep its
 request, the body that it asked for, and a server that wants to stop. Here it loses its connection.
@@ -11,7 +15,7 @@ request, the body that it asked for, and a server that wants to stop. Here it lo
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -21,10 +25,17 @@ from quart.asgi import ASGIHTTPConnection
 from quart.wrappers import Request
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from disco.runtime.budget import Reservation
+from disco.runtime.lane import Lane
+from disco.web.cutting import send_or_cut
+
 log = logging.getLogger("disco.web")
 
 #: A body is handed over in pieces of this size, each with a deadline of its own.
 PIECE_BYTES = 256 * 1024
+#: Methods whose requests have a body; others may send a little, which nobody reads.
+WITH_BODY = frozenset({"POST", "PUT"})
+UNREAD_BYTES = 64 * 1024
 
 
 class HttpEdge(TrioASGIHTTPConnection):
@@ -44,36 +55,37 @@ class HttpEdge(TrioASGIHTTPConnection):
                 if stream is None:
                     await send(piece)
                 else:
-                    await _send_or_cut(partial(send, piece), stream, seconds)
+                    await send_or_cut(partial(send, piece), stream, seconds)
 
-        await super().__call__(receive, cast("ASGISendCallable", sending))
+        self._reservation = Reservation(self.app.lobby.budget, Lane())  # type: ignore[attr-defined]  # as above
+        try:
+            await super().__call__(receive, cast("ASGISendCallable", sending))
+        finally:
+            self._reservation.release()
+
+    def _create_request_from_scope(self, send: ASGISendCallable) -> Request:
+        """See the base class; a request without a body keeps at most `UNREAD_BYTES` of what comes with it."""
+        request = super()._create_request_from_scope(send)
+        if request.method not in WITH_BODY:
+            request.body = request.body_class(None, UNREAD_BYTES)
+        return request
 
     async def handle_messages(  # type: ignore[override]  # as the base class does
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
-        """Take the request's body; at a disconnect, stop what is being done, unless it is done."""
+        """Take the request's body as there is room for it; at a disconnect, stop what is done, unless it is done."""
+        keeps = request.method in WITH_BODY
+
+        async def admitting() -> Any:
+            message: Any = await receive()
+            if keeps and message.get("body"):
+                await self._reservation.admit(len(message["body"]))
+            return message
+
         take: Any = ASGIHTTPConnection.handle_messages
-        await take(self, request, receive)
+        await take(self, request, admitting)
         if not self._finishing:
             nursery.cancel_scope.cancel()
-
-
-async def _send_or_cut(send: Callable[[], Awaitable[None]], stream: trio.abc.Stream, seconds: float) -> None:
-    """Send, or close the connection: after so many seconds, or when this is cancelled meanwhile."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_cut_after, seconds, stream, sent := trio.Event())
-        await send()
-        sent.set()
-        nursery.cancel_scope.cancel()
-
-
-async def _cut_after(seconds: float, stream: trio.abc.Stream, sent: trio.Event) -> None:
-    try:
-        await trio.sleep(seconds)
-        log.warning("a reader took nothing for limits.send, %g s, and is let go", seconds)
-    finally:
-        if not sent.is_set():
-            await trio.aclose_forcefully(stream)
 
 
 def _pieces(message: Any) -> Iterator[Any]:

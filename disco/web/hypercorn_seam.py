@@ -9,8 +9,11 @@ Why: hypercorn and wsproto copy each payload several times, queue whole messages
 whenever a client offers it, and judge a message's size only after buffering it. ``python -m benchmarks.transport``
 measures both.
 
+Over HTTP/2 (RFC 8441) it is the same, in `hypercorn_h2`. `install` also keeps what goes wrong on one connection from
+ending the server (`hypercorn_connection`).
+
 When hypercorn's names have moved, `install` changes nothing and returns False; Disco then talks plain ASGI, which is
-only slower. Over HTTP/2, too, hypercorn's own class is used.
+slower and bounds less.
 """
 
 from __future__ import annotations
@@ -22,9 +25,6 @@ from importlib.metadata import version
 from typing import Any
 
 log = logging.getLogger("disco.web")
-
-#: The extension's name in ``scope["extensions"]``.
-EXTENSION = "disco.transport"
 
 #: The extension's name in ``scope["extensions"]``.
 EXTENSION = "disco.transport"
@@ -46,8 +46,30 @@ NAMES: dict[str, tuple[str, ...] | None] = {
     "protocol.ws_stream:ASGIWebsocketState.HANDSHAKE": None,
     "protocol.events:Request": None,
     "protocol.events:Response": ("stream_id", "headers", "status_code"),
+    "protocol.events:Data": ("stream_id", "data"),
+    "protocol.events:EndData": ("stream_id",),
+    "protocol.events:StreamClosed": ("stream_id",),
+    "protocol.h2:WSStream": None,
+    "protocol.h2:H2Protocol.stream_send": ("self", "event"),
+    "events:Closed": None,
+    "events:RawData": None,
+    "protocol.h2:StreamBuffer.close": ("self",),
+    "protocol.h2:H2Protocol.handle": ("self", "event"),
+    "protocol.h2:H2Protocol._handle_events": ("self", "events"),
+    "protocol.h2:H2Protocol._flush": ("self",),
+    "protocol:H2Protocol": None,
+    "trio.run:TCPServer": None,
     "trio.tcp_server:TCPServer": ("app", "config", "context", "state", "stream"),
     "trio.tcp_server:TCPServer.protocol_send": ("self", "event"),
+    "trio.tcp_server:TCPServer.run": ("self",),
+}
+
+#: A class of Disco's → the module and the name under which hypercorn looks it up, and where hypercorn's own is.
+PLACES = {
+    "UpgradableStream": ("protocol.h11", "WSStream", "protocol.ws_stream"),
+    "H2Stream": ("protocol.h2", "WSStream", "protocol.ws_stream"),
+    "LenientH2": ("protocol", "H2Protocol", "protocol.h2"),
+    "ContainedConnection": ("trio.run", "TCPServer", "trio.tcp_server"),
 }
 
 
@@ -64,20 +86,24 @@ def install() -> bool:
     if moved:
         log.warning("WebSockets go the slow way, for hypercorn has changed: %s", ", ".join(moved))
         return False
+    from disco.web.hypercorn_connection import ContainedConnection, LenientH2
+    from disco.web.hypercorn_h2 import H2Stream
     from disco.web.hypercorn_stream import UpgradableStream
 
-    _replace(UpgradableStream)
+    for ours in (UpgradableStream, H2Stream, LenientH2, ContainedConnection):
+        _replace(ours.__name__, ours)
     return True
 
 
 def remove() -> None:
     """Undo `install`."""
-    _replace(import_module("hypercorn.protocol.ws_stream").WSStream)
+    for ours, (_, name, home) in PLACES.items():
+        _replace(ours, getattr(import_module(f"hypercorn.{home}"), name))
 
 
-def _replace(stream: type) -> None:
-    h11: Any = import_module("hypercorn.protocol.h11")
-    h11.WSStream = stream
+def _replace(ours: str, by: type) -> None:
+    place, name, _ = PLACES[ours]
+    setattr(import_module(f"hypercorn.{place}"), name, by)
 
 
 def _is_there(name: str, parameters: tuple[str, ...] | None) -> bool:

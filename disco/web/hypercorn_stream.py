@@ -5,11 +5,12 @@ Private names of hypercorn are used here and in `hypercorn_seam`, which checks t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 from time import time
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import trio
 from hypercorn.protocol.events import Event, Request, Response
@@ -21,6 +22,10 @@ from hypercorn.typing import ASGISendEvent, ResponseSummary
 from disco.runtime import byte_stream
 from disco.runtime.fast_websocket import FastWebSocket, Gate, Patience
 from disco.web.hypercorn_seam import EXTENSION
+
+log = logging.getLogger("disco.web")
+
+Serve: TypeAlias = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,14 @@ class Upgrade:
         )
         return self.stream.websocket
 
+    async def run(self, serve: Serve, nursery: trio.Nursery) -> None:
+        """Run what serves an accepted WebSocket; the last thing that an app does.
+
+        On a plain connection it becomes a task of `nursery`, and hypercorn's own ends: of thousands of idle
+        participants only what serves them is left, and nothing of their requests. On any other it is run here.
+        """
+        await self.stream.run(serve, nursery)
+
     async def stopping(self) -> None:
         """Wait until the server takes no new connections, for it is about to stop."""
         await self.stream.context.terminated.wait()
@@ -80,9 +93,14 @@ class UpgradableStream(WSStream):
         super().__init__(app, *arguments)
         self.websocket: FastWebSocket | None = None
         self._answered = trio.Event()
-        self._origin = find_origin(self.send)
+        self._detached = False  # what serves the WebSocket is a task of its own
+        self._origin = self.find_origin()
         if self._origin is not None:
             self.app = self._offering(app)
+
+    def find_origin(self) -> Giver | None:
+        """Find the connection that this request came by; None where it cannot be taken over."""
+        return find_origin(self.send)
 
     def _offering(self, app: Any) -> Any:
         async def run(scope: Any, *arguments: Any) -> None:
@@ -97,8 +115,18 @@ class UpgradableStream(WSStream):
         if isinstance(event, Request) and self._origin is not None and not self.closed:
             await self._answered.wait()
 
+    async def run(self, serve: Serve, nursery: trio.Nursery) -> None:
+        """See `Upgrade.run`."""
+        if self.websocket is None or not isinstance(self._origin, Origin) or not self._origin.detach():
+            await serve()
+            return
+        websocket, self.websocket, self._detached = self.websocket, None, True
+        nursery.start_soon(serve_alone, websocket, serve)
+
     async def app_send(self, message: ASGISendEvent | None) -> None:
         """See the base class; None says that the app has ended."""
+        if self._detached:
+            self.state = ASGIWebsocketState.CLOSED
         try:
             if self.websocket is not None:
                 if message is not None:
@@ -113,7 +141,7 @@ class UpgradableStream(WSStream):
     async def take_over(
         self, subprotocol: str | None, headers: Iterable[tuple[bytes, bytes]]
     ) -> tuple[byte_stream.ByteStream, bytes]:
-        """Answer the request with 101; return the connection and what was received behind the request."""
+        """Accept the request; return the connection, and what was received behind the request."""
         if self._origin is None or self.state is not ASGIWebsocketState.HANDSHAKE:
             raise RuntimeError("the upgrade request has been answered already")
         # permessage-deflate would cost a tenfold of the time, and weights do not shrink.
@@ -126,12 +154,24 @@ class UpgradableStream(WSStream):
         return self._origin.give()
 
 
-@dataclass(frozen=True, slots=True)
+class Giver(Protocol):
+    """What a request came by."""
+
+    def give(self) -> tuple[byte_stream.ByteStream, bytes]:
+        """Return the bytes to come, and those that have come and not been used."""
+
+
+@dataclass(slots=True)
 class Origin:
-    """The connection that a request came by."""
+    """The connection that a request came by.
+
+    Args:
+        given: to whoever took it over.
+    """
 
     protocol: H11Protocol
-    stream: trio.abc.Stream
+    server: TCPServer
+    given: byte_stream.ByteStream | None = None
 
     def give(self) -> tuple[byte_stream.ByteStream, bytes]:
         """Return the connection, and the bytes that hypercorn has read of it and not used."""
@@ -139,7 +179,52 @@ class Origin:
         rest = b""
         if isinstance(connection, H11WSConnection):
             rest, connection.buffer = bytes(connection.buffer), bytearray()
-        return byte_stream.over(self.stream), rest
+        self.given = byte_stream.over(self.server.stream)
+        return self.given, rest
+
+    def detach(self) -> bool:
+        """Let hypercorn find the connection at its end, and close nothing; tell whether that is possible."""
+        if not isinstance(self.given, byte_stream.SocketBytes):
+            return False
+        self.given.detach()
+        ended: Any = Ended()  # no TLS and no socket, which hypercorn asks for at the beginning only
+        self.server.stream = ended
+        return True
+
+
+class Ended(trio.abc.HalfCloseableStream):
+    """What hypercorn has in the place of a connection that is not its own any more."""
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return nothing: the end."""
+        await trio.lowlevel.checkpoint()
+        return b""
+
+    async def send_all(self, data: object) -> None:
+        """Drop it."""
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Return: nothing ever blocks."""
+        await trio.lowlevel.checkpoint()
+
+    async def send_eof(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+        await trio.lowlevel.checkpoint()
+
+
+async def serve_alone(websocket: FastWebSocket, serve: Serve) -> None:
+    """Serve a WebSocket and close it, whatever happens; what is raised is logged and ends here."""
+    try:
+        await serve()
+    except* Exception:
+        log.exception("serving a WebSocket failed")
+    finally:
+        await websocket.close(1011, "")
 
 
 def find_origin(send: Callable[[Event], Awaitable[None]]) -> Origin | None:
@@ -152,4 +237,4 @@ def find_origin(send: Callable[[Event], Awaitable[None]]) -> Origin | None:
     if not isinstance(protocol, H11Protocol):
         return None
     server = getattr(protocol.send, "__self__", None)
-    return Origin(protocol, server.stream) if isinstance(server, TCPServer) else None
+    return Origin(protocol, server) if isinstance(server, TCPServer) else None

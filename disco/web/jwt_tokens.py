@@ -57,7 +57,8 @@ class JwtVerifier:
             )
         except self._jwt.InvalidTokenError as error:
             raise Unauthenticated(f"this JWT is not valid here: {error}") from None
-        return Caller(str(claims["sub"])[:64], self._role(claims), _tasks(claims))
+        expires_at = float(claims["exp"]) + LEEWAY
+        return Caller(str(claims["sub"])[:64], self._role(claims), _tasks(claims), expires_at=expires_at)
 
     def _key_of(self, text: str) -> tuple[Any, list[str]]:
         name = self._jwt.get_unverified_header(text).get("kid")

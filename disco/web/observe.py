@@ -14,6 +14,7 @@ from disco.metrics import CONTENT_TYPE, Metrics, Reading
 from disco.runtime.directory import Directory, Entry
 from disco.storage.files import replacing
 from disco.web.sockets import Lobby
+from disco.web.standing import judged_figures
 from disco.web.tasks import directory
 
 #: Written and removed to find out whether the data directory takes files.
@@ -103,6 +104,10 @@ def _task_readings(entry: Entry) -> Iterator[Reading]:
         yield Reading("participants", present[scheme], {**task, "scheme": scheme.value})
     if session is not None:
         yield Reading("round", session.round, task)
+        yield Reading("task_ended", bool(session.ended), task)
+    if (judged := judged_figures(entry)) is not None:
+        for name, value in judged[1].items():
+            yield Reading("figure", value, {**task, "figure": name})
     yield Reading("outbox_messages", sum(found.waiting_messages for found in coordinators), task)
     yield Reading("task_running", entry.running, task)
     yield Reading("task_paused", entry.pause.on, task)

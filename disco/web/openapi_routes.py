@@ -49,17 +49,42 @@ def ref(name: str) -> Schema:
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _WORD: Schema = {"type": "string"}
+_WORDS: Schema = {"type": "array", "items": _WORD}
 _BYTES: Schema = {"type": "string", "format": "binary"}
 _ANY: Schema = {}
 _PAUSED = {JSON: _object("task", "paused", task=_WORD, paused={"type": "boolean"})}
 _FORMS: Schema = {"enum": ["tfjs", "integers", "msgpack"]}
+#: The number of a round, or null.
+_BEST: Schema = {"type": ["integer", "null"], "minimum": 0}
+_FIGURES: Schema = {"type": "object", "additionalProperties": {"type": "number"}}
 _STATE = _object(
-    *("round", "participants", "contributions", "state", "reason", "parameters"),
+    *("round", "participants", "contributions", "minimum", "peers", "readyPeers", "peerRound", "peerMinimum"),
+    *("present", "contributors", "hubs", "state", "reason", "parameters", "best", "evaluation"),
     round=_COUNT,
     participants=_COUNT,
     contributions=_COUNT,
-    state={"enum": ["running", "restarting", "paused"]},
+    minimum=_COUNT,
+    peers=_COUNT,
+    readyPeers=_COUNT,
+    peerRound=_COUNT,
+    peerMinimum=_COUNT,
+    present=_WORDS,
+    contributors=_WORDS,
+    hubs={
+        "type": "array",
+        "items": _object(
+            *("dialect", "round", "present", "ready", "count"),
+            dialect=_WORD,
+            round=_COUNT,
+            present=_WORDS,
+            ready=_WORDS,
+            count=_COUNT,
+        ),
+    },
+    state={"enum": ["running", "restarting", "paused", "ended"]},
     reason=_WORD,
+    best=_BEST,
+    evaluation=_object("round", "figures", "trouble", round=_BEST, figures=_FIGURES, trouble=_WORD),
     parameters=_COUNT,
     model=_WORD,
     weights=_WORD,
@@ -71,8 +96,15 @@ _ROUND = _object(
     participants=_COUNT,
     contributions=_COUNT,
     seconds={"type": "number"},
-    figures={"type": "object", "additionalProperties": {"type": "number"}},
+    figures=_FIGURES,
     onDisk={"type": "boolean"},
+)
+_ROUNDS = _object(
+    *("task", "rounds", "best", "ended"),
+    task=_WORD,
+    rounds={"type": "array", "items": _ROUND},
+    best=_BEST,
+    ended=_WORD,
 )
 _BODY_BYTES: Schema = {
     "description": "Bytes: as a list of integers, as base64, as an object of indices, or as binary in msgpack.",
@@ -196,9 +228,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "get",
         "/tasks/{task}/rounds",
         "downloads.rounds",
-        "The figures of all rounds that are remembered.",
+        "The figures of all rounds that are remembered, which is the best, and why the training has ended.",
         200,
-        {JSON: _object("task", "rounds", task=_WORD, rounds={"type": "array", "items": _ROUND})},
+        {JSON: _ROUNDS},
     ),
     Operation(
         "get",
@@ -207,7 +239,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "A round's model as a file for other programs.",
         200,
         {BYTES: _BYTES},
-        {"format": {"enum": ["npz", "safetensors"]}, "round": _COUNT},
+        {"format": {"enum": ["npz", "safetensors"]}, "round": {"anyOf": [_COUNT, {"const": "best"}]}},
     ),
     Operation(
         "post",

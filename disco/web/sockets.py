@@ -7,18 +7,17 @@ memory and time for each connection. `WebsocketEdge` takes its place in the app.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, WebsocketScope
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
 
-from disco.core.access import Deed
+from disco.core.access import Caller, Deed
 from disco.core.events import ParticipantID, Scheme
 from disco.core.rate import TokenBucket
 from disco.errors import DiscoError, LimitExceeded, SchemeForbidden, TextMessage, Unavailable, UnknownTask
@@ -27,14 +26,15 @@ from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.directory import Directory
 from disco.runtime.fast_websocket import Patience
-from disco.runtime.transport import Received, Transport
+from disco.runtime.transport import Received, Sent, Transport
 from disco.settings import Settings
 from disco.web.access import Gate
-from disco.web.door import Door
+from disco.web.door import Door, Place
+from disco.web.guests import Guests
 from disco.web.hypercorn_seam import EXTENSION
-from disco.web.refusals import headers_for
+from disco.web.refusals import refuse
 from disco.wire import DIALECTS
-from disco.wire.dialect import Dialect
+from disco.wire.dialect import Dialect, Encoded, whole
 
 log = logging.getLogger("disco.web")
 
@@ -104,9 +104,16 @@ class AsgiTransport:
             raise LimitExceeded(f"a message of {len(data)} bytes is over the limit of {self._limit_bytes}")
         return data
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Encoded) -> None:
         """See `Transport.send`."""
-        await self._send({"type": "websocket.send", "bytes": data, "text": None})
+        await self._send({"type": "websocket.send", "bytes": whole(data), "text": None})
+
+    def send_now(self, data: bytes) -> Sent:
+        """See `Transport.send_now`: ASGI always waits."""
+        return Sent.NOTHING
+
+    async def flush(self) -> None:
+        """See `Transport.flush`: nothing is ever begun."""
 
     async def close(self, code: int, reason: str) -> None:
         """See `Transport.close`."""
@@ -123,6 +130,7 @@ class Lobby:
         gate: decides who may join.
         door: counts who does.
         nursery: lives as long as the lobby.
+        watched: those who came with a token.
     """
 
     directory: Directory
@@ -132,6 +140,7 @@ class Lobby:
     gate: Gate
     door: Door
     nursery: trio.Nursery
+    watched: Guests
     guests: int = 0
     _heeding: bool = False
     _left: trio.Event = field(default_factory=trio.Event)
@@ -160,6 +169,7 @@ class Lobby:
             UnknownTask: the path or the task does not exist.
             SchemeForbidden: the task is not open in this scheme.
             Unavailable: the task is being restarted.
+            ProtocolViolation: the task is not for the dialect that the path tells.
         """
         address = read_path(path)
         entry = self.directory.get(address.task)
@@ -170,18 +180,16 @@ class Lobby:
             raise Unavailable(f"the task {address.task!r} is paused; try again later")
         if coordinator is None:
             raise Unavailable(f"the task {address.task!r} is being restarted; try again in a moment")
+        if address.dialect is not None:
+            coordinator.require(address.dialect)
         return address, coordinator
 
-    async def serve(
-        self,
-        transport: Transport,
-        address: Address,
-        coordinator: Coordinator[Any],
-        reservation: Reservation,
-    ) -> None:
-        """Serve an accepted WebSocket until either side closes."""
+    async def serve(self, transport: Transport, guest: Guest, reservation: Reservation) -> None:
+        """Serve an accepted WebSocket until either side closes, or the token that let it in is not valid any more."""
+        address, coordinator = guest.address, guest.coordinator
         participant: ParticipantID | None = None
-        allow = None
+        rate = self.settings.limits.messages_per_second
+        allow, pace = None, TokenBucket(rate, 2 * rate).take
         if address.scheme is Scheme.DECENTRALIZED:
             limit = self.settings.limits.signals_per_second
             allow = TokenBucket(rate=limit, burst=2 * limit).allow
@@ -190,14 +198,44 @@ class Lobby:
         elif address.client is not None:
             participant = ParticipantID(address.client.lower())
         connection = Connection(
-            transport, coordinator, address.scheme, self.settings.limits, allow, reservation.release
+            transport, coordinator, address.scheme, self.settings.limits, allow, reservation.release, pace
         )
         self.guests += 1
         try:
-            await connection.serve(participant, address.dialect)
+            if guest.caller is None:
+                await connection.serve(participant, address.dialect)
+            else:
+                with self.watched.inside(guest.caller, connection.send_away):
+                    await connection.serve(participant, address.dialect)
         finally:
             self.guests -= 1
             self._left.set()
+
+
+@dataclass(slots=True)
+class Guest:
+    """Who was let in.
+
+    Args:
+        address: what its path asks for.
+        coordinator: who runs that.
+        caller: whose token it showed.
+        place: among those that are open.
+    """
+
+    lobby: Lobby
+    address: Address
+    coordinator: Coordinator[Any]
+    caller: Caller | None
+    place: Place
+
+    async def serve(self, transport: Transport, reservation: Reservation) -> None:
+        """Serve its WebSocket, and let it leave."""
+        try:
+            await self.lobby.serve(transport, self, reservation)
+        finally:
+            reservation.release()
+            self.place.leave()
 
 
 class HasLobby(Protocol):
@@ -218,59 +256,51 @@ class WebsocketEdge:
         """Refuse before the upgrade, with a status and a sentence, or serve."""
         await receive()  # websocket.connect
         lobby = self._app.lobby
-        with ExitStack() as visit:
-            try:
-                asked = lobby.gate.asked(self._scope)
-                visit.enter_context(lobby.door.entered(asked.address, trio.current_time()))
-                address, coordinator = lobby.find(self._scope["path"])
-                lobby.gate.require(Deed.JOIN, asked, lobby.directory.get(address.task).task)
-            except DiscoError as error:
-                log.info("path=%s refused: %s", self._scope["path"][:200], error)
-                await refuse(self._scope, send, error)
-                return
-            await self._serve(receive, send, address, coordinator, asked.protocol)
+        refusal, place = None, None
+        try:
+            asked = lobby.gate.asked(self._scope)
+            place = lobby.door.entered(asked.address, trio.current_time())
+            address, coordinator = lobby.find(self._scope["path"])
+            caller = lobby.gate.require(Deed.JOIN, asked, lobby.directory.get(address.task).task)
+        except DiscoError as error:
+            refusal = error
+            if place is not None:
+                place.leave()
+        else:
+            guest = Guest(lobby, address, coordinator, caller, place)
+            await self._serve((receive, send), guest, asked.protocol)
+        if refusal is not None:  # who does not read why takes nobody's place
+            log.info("path=%s refused: %s", self._scope["path"][:200], refusal)
+            with trio.move_on_after(lobby.settings.limits.send):
+                await refuse(self._scope, send, refusal)
 
     async def _serve(
-        self,
-        receive: ASGIReceiveCallable,
-        send: ASGISendCallable,
-        address: Address,
-        coordinator: Coordinator[Any],
-        protocol: str | None,
+        self, asgi: tuple[ASGIReceiveCallable, ASGISendCallable], guest: Guest, protocol: str | None
     ) -> None:
-        """Accept, and serve until either side closes."""
-        lobby = self._app.lobby
+        """Accept, and serve until either side closes.
+
+        Args:
+            asgi: receive and send.
+            guest: who was let in.
+            protocol: the subprotocol to accept.
+        """
+        lobby, (receive, send) = guest.lobby, asgi
         limits = lobby.settings.limits
-        size = limits.message_bytes if address.scheme is Scheme.FEDERATED else limits.signal_bytes
-        reservation = Reservation(lobby.budget, coordinator.lane)
+        size = limits.message_bytes if guest.address.scheme is Scheme.FEDERATED else limits.signal_bytes
+        reservation = Reservation(lobby.budget, guest.coordinator.lane)
         # Where the server offers it, Disco's own transport; plain ASGI elsewhere, which is only slower.
         upgrade: Any = cast("dict[str, Any]", self._scope.get("extensions") or {}).get(EXTENSION)
-        transport: Transport
-        if upgrade is not None:
-            lobby.heed(upgrade.stopping)
-            patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
-            transport = await upgrade.accept(protocol, limit_bytes=size, patience=patience, gate=reservation)
-        else:
-            await send({"type": "websocket.accept", "subprotocol": protocol, "headers": []})
-            transport = AsgiTransport(receive, send, size)
         try:
-            await lobby.serve(transport, address, coordinator, reservation)
-        finally:
-            reservation.release()
-
-
-async def refuse(scope: WebsocketScope, send: ASGISendCallable, error: DiscoError) -> None:
-    """Answer an upgrade with a status and a JSON sentence, where the server can; with 403 where it cannot."""
-    if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": error.close_code, "reason": str(error)})
-        return
-    body = json.dumps({"error": str(error)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    headers += [(name.lower().encode(), value.encode()) for name, value in headers_for(error).items()]
-    start: dict[str, Any] = {
-        "type": "websocket.http.response.start",
-        "status": error.http_status,
-        "headers": headers,
-    }
-    await send(cast("ASGISendEvent", start))
-    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+            if upgrade is not None:
+                lobby.heed(upgrade.stopping)
+                patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
+                transport = await upgrade.accept(
+                    protocol, limit_bytes=size, patience=patience, gate=reservation
+                )
+                await upgrade.run(partial(guest.serve, transport, reservation), lobby.nursery)
+            else:
+                await send({"type": "websocket.accept", "subprotocol": protocol, "headers": []})
+                await guest.serve(AsgiTransport(receive, send, size), reservation)
+        except BaseException:
+            guest.place.leave()
+            raise

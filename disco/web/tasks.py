@@ -29,6 +29,7 @@ from disco.errors import DiscoError, InvalidTask, MalformedMessage, Problem, Unk
 from disco.runtime.directory import Directory, Entry, Served
 from disco.web import pages
 from disco.web.gatekeeping import gate
+from disco.web.standing import names, standing
 
 #: What axios asks for unless told otherwise: the sign of a client of 2022–23.
 AXIOS_ACCEPT = "application/json, text/plain, */*"
@@ -61,13 +62,9 @@ async def show_task(task: str) -> Response:
         known = any(entry.task.id == task for entry in directory())
         return await pages.send("task.html" if known else "missing.html", 200 if known else 404)
     entry = directory().get(task)
-    session = entry.session
     state = {
-        "round": session.round if session is not None else 0,
-        "participants": len(session.present) if session is not None else 0,
-        "contributions": len(session.contributors) if session is not None else 0,
-        "state": entry.condition.state,
-        "reason": entry.condition.reason,
+        **standing(entry),
+        **names(entry),
         "parameters": entry.model.weights.parameters,
         "model": f"/tasks/{task}/model.json",
         "weights": f"/tasks/{task}/weights.bin",
@@ -100,7 +97,7 @@ async def change_task(task: str) -> Response:
     """Give a task another document, alone or as ``{task}``; its ID, its model and its rounds stay."""
     entry = directory().get(task)
     body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    changed = read_document(body)
+    changed = await trio.to_thread.run_sync(read_document, body)
     if changed.id != entry.task.id:
         raise InvalidTask(
             [Problem("task.id", f"must stay {entry.task.id!r}: give another task its own place")]

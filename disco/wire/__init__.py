@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from disco.wire import v2, v3, v4
+from disco.wire import masked, v2, v3, v4
 from disco.wire.dialect import Buffer, Dialect
 from disco.wire.envelope import message_type
 
-#: Every dialect by its name, oldest first.
+#: Every generation of DISCO's protocol by its name, oldest first.
 DIALECTS: Mapping[str, Dialect] = {dialect.NAME: dialect for dialect in (v2, v3, v4)}
 
 
@@ -18,4 +18,7 @@ def detect(data: Buffer) -> Dialect:
     Raises:
         MalformedMessage: `data` is a message of no dialect.
     """
-    return v4 if isinstance(message_type(data), str) else v3
+    type_ = message_type(data)
+    if type_ == masked.HELLO:
+        return masked
+    return v4 if isinstance(type_, str) else v3

@@ -14,6 +14,8 @@ from typing import Protocol, TypeAlias
 from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+#: A message; a large one in pieces, some of which are views into the weights that it carries.
+Encoded: TypeAlias = bytes | tuple[Buffer, ...]
 
 
 class WeightsForm(StrEnum):
@@ -42,6 +44,16 @@ class Form:
     weights: WeightsForm
     named: bool = False
     verdicts: bool = False
+
+
+def length(encoded: Encoded) -> int:
+    """Return how many bytes a message has."""
+    return sum(memoryview(piece).nbytes for piece in (encoded if isinstance(encoded, tuple) else (encoded,)))
+
+
+def whole(encoded: Encoded) -> bytes:
+    """Return a message in one piece."""
+    return encoded if isinstance(encoded, bytes) else b"".join(encoded)
 
 
 class Dialect(Protocol):
@@ -76,7 +88,7 @@ class Dialect(Protocol):
                 is right but whose weights are not is no error here but a `Misdelivered` event.
         """
 
-    def encode(self, message: Message, task: TaskID, form: Form) -> bytes | None:
+    def encode(self, message: Message, task: TaskID, form: Form) -> Encoded | None:
         """Write one message to a client; None when this generation has no word for it."""
 
     def compose(self, event: Event, task: TaskID, form: Form) -> bytes:

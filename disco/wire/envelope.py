@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from disco.errors import MalformedMessage
-from disco.wire.dialect import Buffer
+from disco.wire.dialect import Buffer, Encoded, length
 from disco.wire.headers import map_header
 
 T = TypeVar("T")
@@ -35,6 +35,9 @@ LONGEST_SENTENCE = 120
 
 #: The value of a field that holds any msgpack object and is not there.
 ABSENT = Raw(b"")
+
+#: To copy less than this costs less than to send one more piece.
+JOINED_BYTES = 16 * 1024
 
 _NIL = b"\xc0"
 
@@ -127,6 +130,25 @@ def unopened(value: Raw, field: str) -> bytes:
 
 def pack(fields: Mapping[str, Any]) -> bytes:
     """Write a map of less than 16 fields in the order given."""
+    return b"".join(_pieces(fields))
+
+
+def pack_model(fields: Mapping[str, Any]) -> Encoded:
+    """Write a map with a model in it: a large one in pieces, without copying what is spliced in."""
+    joined: list[Buffer] = []
+    small: list[Buffer] = []
+    for piece in _pieces(fields):
+        if memoryview(piece).nbytes < JOINED_BYTES:
+            small.append(piece)
+        else:
+            joined += [b"".join(small), piece]
+            small.clear()
+    joined.append(b"".join(small))
+    message = tuple(piece for piece in joined if piece)
+    return message if length(message) > JOINED_BYTES else b"".join(message)
+
+
+def _pieces(fields: Mapping[str, Any]) -> list[Buffer]:
     pieces: list[Buffer] = [map_header(len(fields))]
     for name, value in fields.items():
         pieces.append(msgspec.msgpack.encode(name))
@@ -134,4 +156,4 @@ def pack(fields: Mapping[str, Any]) -> bytes:
             pieces.extend(value.pieces)
         else:
             pieces.append(msgspec.msgpack.encode(value))
-    return b"".join(pieces)
+    return pieces

@@ -163,10 +163,17 @@ def _read_mixed(content: Octets, count: int, name: str) -> Float32s:
 
 
 def write_weights(weights: Weights, form: WeightsForm) -> Spliced:
-    """Write weights as they lie in a message; packed tensors are copied only when the message is put together."""
+    """Write weights as they lie in a message, once for each form; packed tensors are views into the weights."""
+    written: Spliced | None = weights.written.get(form)
+    if written is None:
+        written = weights.written[form] = _write(weights, form)
+    return written
+
+
+def _write(weights: Weights, form: WeightsForm) -> Spliced:
     if form is WeightsForm.INTEGERS:
         octets = np.frombuffer(encode_weights(weights, form), dtype=np.uint8)
-        return Spliced((array_header(octets.size), *(block.data for block in expand(octets))))
+        return Spliced((array_header(octets.size), b"".join(block.data for block in expand(octets))))
     pieces = _pieces(weights, packed=form is WeightsForm.PACKED)
     length = sum(memoryview(piece).nbytes for piece in pieces)
     return Spliced((bin_header(length), *pieces))

@@ -21,8 +21,17 @@ from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, MalformedMessage, ProtocolViolation
 from disco.wire import v2_words as words
-from disco.wire.dialect import Buffer, Form, WeightsForm
-from disco.wire.envelope import LARGEST_INTEGER, Word, message_type, pack, unopened, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
+from disco.wire.envelope import (
+    LARGEST_INTEGER,
+    Word,
+    message_type,
+    pack,
+    pack_model,
+    unopened,
+    unpack,
+    vocabulary,
+)
 from disco.wire.tensors import read_weights, write_weights
 from disco.wire.v2_words import Code
 
@@ -134,14 +143,14 @@ def _id(number: int) -> ParticipantID:
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
+def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`. Nothing is pushed to this generation."""
     match message:
         case events.Welcome():
             return _pack(form, Code.clientConnected)
         case events.GlobalModel(pushed=False):
             weights = write_weights(message.weights, form.weights)
-            return _pack(form, Code.latestServerRound, round=message.round, weights=weights)
+            return pack_model(_fields(form, Code.latestServerRound, round=message.round, weights=weights))
         case events.Statistics():
             return _pack(form, Code.pullServerStatistics, statistics=_figures(message))
         case events.Metadata():
@@ -218,4 +227,8 @@ def _number(peer: ParticipantID) -> int:
 
 def _pack(form: Form, code: Code, **fields: Any) -> bytes:
     """Write one message with its type first."""
-    return pack({"type": code.name if form.named else code.value, **fields})
+    return pack(_fields(form, code, **fields))
+
+
+def _fields(form: Form, code: Code, **fields: Any) -> dict[str, Any]:
+    return {"type": code.name if form.named else code.value, **fields}

@@ -15,8 +15,8 @@ from disco.core import events
 from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
 from disco.errors import InvalidUpdate, ProtocolViolation
 from disco.wire import v3_words as words
-from disco.wire.dialect import Buffer, Form, WeightsForm
-from disco.wire.envelope import Word, pack, unopened, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
+from disco.wire.envelope import Word, pack, pack_model, unopened, unpack, vocabulary
 from disco.wire.tensors import read_weights, write_weights
 
 NAME: Final = "v3"
@@ -93,11 +93,11 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
+def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`."""
     match message:
         case events.Welcome():
-            return _pack(
+            return _pack_model(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
                 waitForMoreParticipants=message.waiting,
@@ -106,7 +106,7 @@ def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
                 nbOfParticipants=message.participants,
             )
         case events.GlobalModel():
-            return _pack(
+            return _pack_model(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
@@ -149,3 +149,8 @@ def compose(event: Event, task: TaskID, form: Form) -> bytes:
 def _pack(word: type[Word], **fields: Any) -> bytes:
     """Write one message with its type first."""
     return pack({"type": word.__struct_config__.tag, **fields})
+
+
+def _pack_model(word: type[Word], **fields: Any) -> Encoded:
+    """Write one message that carries a model."""
+    return pack_model({"type": word.__struct_config__.tag, **fields})

@@ -1,6 +1,6 @@
 """DISCO's wire of today: types by name, packed weights, pushed models, participants that are counted.
 
-`Payload` and `SharedModel` travel between peers only. Python participants add optional fields and one message,
+`Payload` and `SharedModel` travel between peers only. Python participants add optional fields and two messages,
 which they ask for when they say hello; other clients neither send nor see them:
 
     ClientConnected      extensions: ["verdicts"]   be told what became of each contribution
@@ -9,6 +9,8 @@ which they ask for when they say hello; other clients neither send nor see them:
                          samples: number            examples that it was trained on
                          metrics: {name: number}    the participant's own figures
     ContributionVerdict  round, outcome, reason, key
+    NewFederatedNodeInfo ended: string              why the training has ended, if it has
+    TrainingEnded        round, reason              it has ended with this round's model; reason "": it goes on
 
 Source: DISCO v4 wire, discojs of 2026.
 """
@@ -23,12 +25,13 @@ from typing import Any, Final
 from msgspec import Raw
 
 from disco.core import events
+from disco.core.evaluation import require_figures
 from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
-from disco.errors import InvalidUpdate, ProtocolViolation, Refused
+from disco.errors import InvalidFigures, InvalidUpdate, ProtocolViolation, Refused
 from disco.wire import v4_words as words
-from disco.wire.dialect import Buffer, Form, WeightsForm
-from disco.wire.envelope import Word, pack, unopened, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
+from disco.wire.envelope import Word, pack, pack_model, unopened, unpack, vocabulary
 from disco.wire.headers import Kind, read_header
 from disco.wire.tensors import read_weights, write_weights
 
@@ -72,6 +75,7 @@ _FROM_SERVER = {
         words.NewFederatedNodeInfo,
         words.ReceiveServerPayload,
         words.ContributionVerdict,
+        words.TrainingEnded,
         words.CrashClient,
         *_COUNTED,
     ),
@@ -106,7 +110,7 @@ def _contribution(message: words.SendPayload, sender: ParticipantID) -> Event:
     try:
         weights, _ = read_weights(message.payload, "payload")
         _require_figures(message)
-    except InvalidUpdate as error:
+    except (InvalidUpdate, InvalidFigures) as error:
         return events.Misdelivered(sender, str(error))
     return events.Contributed(sender, message.round, weights, message.key, message.samples, message.metrics)
 
@@ -115,13 +119,12 @@ def _require_figures(message: words.SendPayload) -> None:
     """Check what a participant says of its update.
 
     Raises:
-        InvalidUpdate: `samples` is negative, or a figure is not finite.
+        InvalidUpdate: `samples` is negative.
+        InvalidFigures: `metrics` has a name or a figure that cannot be kept.
     """
     if message.samples is not None and not 0 <= message.samples < math.inf:
         raise InvalidUpdate("samples is no number from 0 up")
-    for name, figure in (message.metrics or {}).items():
-        if not math.isfinite(figure):
-            raise InvalidUpdate(f"metrics[{name!r}] is not finite")
+    require_figures(message.metrics or {}, "metrics")
 
 
 def parse(data: Buffer, scheme: Scheme) -> Message:
@@ -141,9 +144,12 @@ def _parse_federated(message: Any) -> Message:
             nothing = read_header(memoryview(message.payload)).kind is Kind.NIL
             weights = Weights((), ()) if nothing else read_weights(message.payload, "payload")[0]
             participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
-            return events.Welcome(participant, message.round, weights, waiting, message.nbOfParticipants)
+            count, ended = message.nbOfParticipants, message.ended
+            return events.Welcome(participant, message.round, weights, waiting, count, ended)
         case words.ContributionVerdict():
             return events.Verdict(message.round, message.outcome, message.reason, message.key)
+        case words.TrainingEnded():
+            return events.TrainingEnded(message.round, message.reason)
         case words.CrashClient():
             raise Refused(message.reason)
     weights, _ = read_weights(message.payload, "payload")
@@ -169,15 +175,17 @@ def _parse_decentralized(message: Any) -> Message:
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
+def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`."""
     match message:
-        case events.Statistics() | events.Metadata():
+        case events.Statistics() | events.Metadata() | events.MaskedMessage():
             return None
         case events.Verdict():
             return _encode_verdict(message) if form.verdicts else None
+        case events.TrainingEnded(round_, reason):
+            return _pack(words.TrainingEnded, round=round_, reason=reason) if form.verdicts else None
         case events.Welcome():
-            return _pack(
+            return _pack_model(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
                 waitForMoreParticipants=message.waiting,
@@ -185,9 +193,10 @@ def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
                 payload=write_weights(message.weights, form.weights) if message.round else None,
                 round=message.round,
                 nbOfParticipants=message.participants,
+                **_present(ended=(message.ended or None) if form.verdicts else None),
             )
         case events.GlobalModel():
-            return _pack(
+            return _pack_model(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
@@ -254,3 +263,8 @@ def _present(**fields: Any) -> dict[str, Any]:
 def _pack(word: type[Word], **fields: Any) -> bytes:
     """Write one message with its type first."""
     return pack({"type": word.__name__, **fields})
+
+
+def _pack_model(word: type[Word], **fields: Any) -> Encoded:
+    """Write one message that carries a model."""
+    return pack_model({"type": word.__name__, **fields})

@@ -67,6 +67,7 @@ class NewFederatedNodeInfo(Word):
     payload: Raw
     round: Count
     nbOfParticipants: Count
+    ended: str = ""
 
 
 class ReceiveServerPayload(Word):
@@ -84,6 +85,13 @@ class ContributionVerdict(Word):
     outcome: Outcome
     reason: str
     key: str | None = None
+
+
+class TrainingEnded(Word):
+    """Nothing counts any more; without a reason, it does again."""
+
+    round: Count
+    reason: str = ""
 
 
 class WaitingForMoreParticipants(Word):

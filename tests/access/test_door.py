@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from trio_websocket import open_websocket_url
 from disco.errors import TooMany
 from disco.settings import Access, Limits, Settings
 from disco.web.callers import Asked, group_of
-from disco.web.door import BURST_SECONDS, Door
+from disco.web.door import BURST_SECONDS, SPARE, Door
 from tests.access.http import ask
 from tests.conftest import ServerFactory
 from tests.isolation.test_stopping import PARAMETERS, post_large_task
@@ -57,6 +57,64 @@ def test_joins_are_limited_by_the_second_with_room_for_a_burst() -> None:
         pass
     with door.entered("198.51.100.1", 10.0), door.entered(THERE, 10.4):
         pass
+
+
+def test_an_address_may_have_a_few_connections_more_than_websockets() -> None:
+    door = Door(Limits(connections_per_address=1))
+    with ExitStack() as all_of_them:
+        for _ in range(1 + SPARE):
+            all_of_them.enter_context(door.connected(THERE))
+        with pytest.raises(TooMany, match=r"limits\.connections_per_address"), door.connected(THERE):
+            pass
+        with door.connected("198.51.100.1"):
+            pass
+    with door.connected(THERE):
+        pass
+
+
+async def test_an_address_with_too_many_connections_gets_no_more(
+    start: ServerFactory, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("disco.web.door.is_loopback", lambda address: False)
+    monkeypatch.setattr("disco.web.door.SPARE", 1)
+    async with start(limits=replace(settings.limits, connections_per_address=1)) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as first:
+            await first.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 200 " in await first.receive_some()
+            async with await trio.open_tcp_stream(host, int(port)) as second:
+                await second.send_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b" 200 " in await second.receive_some()
+                async with await trio.open_tcp_stream(host, int(port)) as third:
+                    with trio.fail_after(PATIENCE):
+                        assert await _ends(third)
+
+
+async def _ends(stream: trio.SocketStream) -> bool:
+    try:
+        return not await stream.receive_some()
+    except trio.BrokenResourceError:
+        return True
+
+
+async def test_half_a_request_is_not_waited_for(
+    start: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypercorn.config.Config.keep_alive_timeout", 0.3)
+    async with start() as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream, trio.open_nursery() as nursery:
+
+            async def dribble() -> None:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 10_000:
+                        await stream.send_all(bytes((byte,)))
+                        await trio.sleep(0.02)
+
+            nursery.start_soon(dribble)
+            with trio.fail_after(PATIENCE):
+                assert await _ends(stream)
+            nursery.cancel_scope.cancel()
 
 
 def test_this_machine_counts_in_the_whole_only() -> None:

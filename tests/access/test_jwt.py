@@ -13,7 +13,7 @@ import pytest
 from disco.core.access import Role
 from disco.errors import SettingsError, Unauthenticated
 from disco.settings import Access, Settings
-from disco.web.jwt_tokens import JwtVerifier
+from disco.web.jwt_tokens import LEEWAY, JwtVerifier
 from tests.access.http import ask, bearer
 from tests.conftest import ServerFactory
 from tests.web.clients import upgrade
@@ -102,6 +102,13 @@ def test_one_of_several_keys_is_found_by_its_name(tmp_path: Path) -> None:
 def test_a_jwt_that_lacks_something_is_not_valid(access: Access, claims: dict[str, Any]) -> None:
     with pytest.raises(Unauthenticated):
         JwtVerifier(access).recognise(signed(**claims))
+
+
+def test_whom_a_jwt_let_in_is_sent_away_when_it_expires(access: Access) -> None:
+    expires = time.time() + 60
+    caller = JwtVerifier(access).recognise(signed(exp=expires))
+    assert caller.objection(set(), expires) is None
+    assert "expired" in str(caller.objection(set(), expires + LEEWAY))
 
 
 def test_another_issuer_is_not_believed(access: Access) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import ssl
 from pathlib import Path
 
@@ -12,41 +10,15 @@ import trio
 
 from disco.errors import SettingsError
 from disco.settings import Settings, Tls
+from tests.access.certificates import self_signed
 from tests.conftest import ServerFactory
 from tests.web.clients import PATIENCE
-
-x509 = pytest.importorskip("cryptography.x509")
-from cryptography.hazmat.primitives import hashes  # noqa: E402
-from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: E402
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Tls:
     """A certificate of this machine's, signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    tls = Tls(tmp_path / "server.pem", tmp_path / "server.key")
-    assert tls.certfile is not None
-    assert tls.keyfile is not None
-    tls.certfile.write_bytes(made.public_bytes(Encoding.PEM))
-    tls.keyfile.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return tls
+    return self_signed(tmp_path)
 
 
 async def secure(url: str, tls: Tls, *, with_certificate: bool = False) -> trio.SSLStream[trio.SocketStream]:

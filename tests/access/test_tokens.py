@@ -55,7 +55,7 @@ def test_a_token_is_recognised_from_what_is_kept_of_it(
     text, token = mint(Wish(role, tasks, expires), entropy, 0.0)
     kept = Token.from_document(json.loads(json.dumps(token.document())))
     assert kept == token
-    assert recognise(text, [kept], 0.5) == Caller(token.id, role, tasks)
+    assert recognise(text, [kept], 0.5) == Caller(token.id, role, tasks, token.digest, expires)
 
 
 def test_one_changed_letter_is_another_token() -> None:
@@ -79,6 +79,18 @@ def test_a_token_is_not_valid_from_its_expiry_on() -> None:
     assert recognise(text, [token], NOW + 9.9).role is Role.ADMIN
     with pytest.raises(Unauthenticated, match="expired"):
         recognise(text, [token], NOW + 10)
+
+
+def test_who_was_recognised_is_objected_to_once_the_token_is_gone_or_has_expired() -> None:
+    text, token = made(expires_at=NOW + 10)
+    caller = recognise(text, [token], NOW)
+    assert caller.objection({token.digest}, NOW + 9.9) is None
+    assert "expired" in str(caller.objection({token.digest}, NOW + 10))
+    assert "revoked" in str(caller.objection(set(), NOW))
+
+
+def test_who_has_no_token_that_is_kept_is_not_revoked() -> None:
+    assert Caller("a JWT's subject", Role.PARTICIPANT).objection(set(), NOW) is None
 
 
 @pytest.mark.parametrize("role", list(Role))

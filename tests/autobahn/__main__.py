@@ -1,10 +1,11 @@
-"""Run the Autobahn test suite: ``python -m tests.autobahn [cases …]``, e.g. ``python -m tests.autobahn '6.*'``."""
+"""Run the Autobahn test suite: ``python -m tests.autobahn [--http2] [cases …]``, e.g. ``… '6.*'``."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections import Counter
+from functools import partial
 
 import trio
 
@@ -19,7 +20,8 @@ def main() -> int:
         return 2
     suite.install(python)
     start = time.perf_counter()
-    cases = trio.run(suite.run, python, sys.argv[1:] or suite.CASES)
+    named = [argument for argument in sys.argv[1:] if argument != "--http2"]
+    cases = trio.run(partial(suite.run, python, named or suite.CASES, http2="--http2" in sys.argv))
     seconds = time.perf_counter() - start
     failed = [case for case in cases if not case.passed]
     for case in failed:

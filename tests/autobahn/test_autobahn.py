@@ -29,3 +29,11 @@ async def test_the_autobahn_suite_passes(python: str) -> None:
         cases = await suite.run(python)
     assert [case for case in cases if not case.passed] == []
     assert len(cases) > 250
+
+
+@pytest.mark.slow
+async def test_it_passes_over_http2_too(python: str) -> None:
+    with trio.fail_after(110):
+        cases = await suite.run(python, suite.QUICK_CASES, http2=True)
+    assert [case for case in cases if not case.passed] == []
+    assert len(cases) > 80

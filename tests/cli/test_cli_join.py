@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +14,11 @@ from click.testing import CliRunner, Result
 
 from disco.cli import main
 from disco.cli.join import describe
-from disco.cli.taking_part import Lesson, sentence
-from disco.participant import News, NewsKind, Participant
-from tests.conftest import Server
+from disco.cli.taking_part import Lesson, _Decentralized, sentence
+from disco.core.weights import Float32s, Weights
+from disco.errors import PeersLost
+from disco.participant import ClippedNoise, News, NewsKind, Participant
+from tests.conftest import TINY, Server, ServerFactory
 
 
 def rows(path: Path, seed: int) -> Path:
@@ -104,3 +108,59 @@ def test_a_round_is_one_line() -> None:
 @pytest.mark.parametrize("kind", NewsKind)
 def test_all_news_has_words(kind: NewsKind) -> None:
     assert sentence(News(kind, 2, "reset by peer"))
+
+
+class _Averaging:
+    """A peer among others who send nothing but zeros."""
+
+    participants = ("a", "b")
+
+    def __init__(self) -> None:
+        self.sent: list[list[Float32s]] = []
+        self.lost = 0
+
+    async def exchange(self, weights: Sequence[Float32s]) -> list[Float32s]:
+        self.sent.append(list(weights))
+        if self.lost:
+            self.lost -= 1
+            raise PeersLost("one has gone")
+        return [np.divide(array, 2, dtype=np.float32) for array in weights]
+
+
+async def test_what_peers_are_sent_is_clipped_against_the_model_that_they_share() -> None:
+    peer, initial = _Averaging(), Weights.from_arrays([np.full(4, 10.0)])
+    company = _Decentralized(peer, lambda _: None, ClippedNoise(1.0), initial)
+    for _ in range(2):
+        await company.exchange([np.full(4, 100.0, np.float32)], 1, {})
+
+    np.testing.assert_allclose([sent[0] for sent in peer.sent], [[10.5] * 4, [5.75] * 4], rtol=1e-6)
+
+
+async def test_a_round_of_peers_that_is_tried_again_sends_the_same() -> None:
+    peer = _Averaging()
+    peer.lost = 2
+    company = _Decentralized(peer, lambda _: None, ClippedNoise(1.0, 1.0), Weights.from_arrays([np.zeros(4)]))
+    await company.exchange([np.ones(4, np.float32)], 1, {})
+
+    np.testing.assert_array_equal(peer.sent[1:], peer.sent[:-1])
+
+
+@pytest.mark.parametrize(("option", "clipped"), [((), True), (("--without-privacy",), False)])
+async def test_the_local_privacy_that_a_task_asks_for_is_applied_unless_told_otherwise(
+    start: ServerFactory, tmp_path: Path, option: Sequence[str], clipped: bool
+) -> None:
+    folder = tmp_path / "tasks" / "tiny"
+    shutil.copytree(TINY / "tiny", folder)
+    document = (folder / "task.toml").read_text("utf-8")
+    asking = document.replace("[trainingInformation]\n", "[trainingInformation]\nclippingRadius = 1e-4\n")
+    (folder / "task.toml").write_text(asking, "utf-8")
+    async with start(tasks_dir=tmp_path / "tasks") as server, Participant(server.url, "tiny") as partner:
+        before = partner.weights
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partner.exchange, before)
+                data = rows(tmp_path / "rows.csv", 0)
+                assert (await join(server, "tiny", "--data", data, "--rounds", 1, *option)).exit_code == 0
+        moved = math.dist(*(Weights.from_arrays(model).flat for model in (partner.weights, before)))
+
+    assert (moved < 1e-4) is clipped

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from disco.cli import main
+from disco.core.task import Task
 from disco.storage.sqlite import SqliteStore
 from tests.storage.samples import model, record, save, task, weights
 
@@ -56,7 +57,39 @@ def test_rounds_as_json_have_every_figure_in_full(tmp_path: Path) -> None:
         "contributions": 2,
         "seconds": 0.25,
         "figures": {"accuracy": 0.75},
+        "best": False,
     }
+
+
+@pytest.fixture
+def best(store: SqliteStore) -> None:
+    """Round 2 is the best by the task's own figure, which round 3 does not reach."""
+    document = {**task().document, "evaluation": {"keepBest": {"figure": "accuracy", "mode": "max"}}}
+    store.update_task(Task.from_document(document))
+    store.save_round(task().id, record(3, accuracy=0.5), weights(3))
+
+
+def test_the_best_round_has_a_star(tmp_path: Path, best: None) -> None:
+    _, *lines = disco(tmp_path, "rounds", "titanic").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["0", "1", "2 *", "3"]
+
+
+def test_the_best_round_can_be_written(tmp_path: Path, best: None) -> None:
+    to = tmp_path / "best.npz"
+    done = disco(tmp_path, "export", "titanic", "--round", "best", "--to", str(to))
+    assert done.stdout.startswith("Round 2 of titanic")
+
+
+def test_a_task_that_keeps_no_best_round_has_none_to_write(tmp_path: Path) -> None:
+    done = disco(tmp_path, "export", "titanic", "--round", "best", "--to", str(tmp_path / "best.npz"))
+    assert done.exit_code == 1
+    assert "evaluation.keepBest says by which figure" in done.output
+
+
+def test_what_is_no_round_is_refused(tmp_path: Path) -> None:
+    done = disco(tmp_path, "export", "titanic", "--round", "-1", "--to", str(tmp_path / "x.npz"))
+    assert done.exit_code == 2
+    assert "'-1' is not the number of a round, or best" in done.output
 
 
 def test_the_latest_round_is_exported_unless_told_otherwise(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_keys_of_old_rounds_are_forgotten(rounds: int) -> None:
     room.join(A, B)
     for number in range(rounds):
         close_round(room, f"k{number}")
-    assert len(room.session._counted) == REMEMBERED_ROUNDS
+    assert len(room.session._contributions._counted) == REMEMBERED_ROUNDS
     assert verdicts(room, A, 0, "k0") == [
         Outcome.ACCEPTED if rounds == REMEMBERED_ROUNDS else Outcome.DISCARDED
     ]
@@ -80,7 +80,7 @@ def test_a_reset_forgets_keys() -> None:
     close_round(room, "k")
     room.tell(Left(A))
     room.tell(Left(B))
-    assert room.session._counted == {}
+    assert room.session._contributions._counted == {}
 
 
 def test_contributors_are_told_once_when_a_round_cannot_be_closed_and_it_closes_later() -> None:

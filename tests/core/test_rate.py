@@ -46,3 +46,17 @@ def test_no_span_allows_more_than_the_burst_and_its_time(
         now += gap
         allowed += bucket.allow(now)
     assert allowed <= burst + rate * now + 1e-6
+
+
+def test_who_takes_in_advance_waits_until_it_would_have_been_allowed() -> None:
+    bucket = TokenBucket(rate=10, burst=2)
+    assert [bucket.take(0.0) for _ in range(4)] == pytest.approx([0.0, 0.0, 0.1, 0.2])
+    assert bucket.take(1.0) == 0.0
+
+
+@given(rate=st.floats(0.1, 100), burst=st.floats(1, 50), count=st.integers(1, 100))
+def test_who_waits_as_long_as_told_keeps_to_the_rate(rate: float, burst: float, count: int) -> None:
+    bucket, now = TokenBucket(rate, burst), 0.0
+    for _ in range(count):
+        now += bucket.take(now)
+    assert now >= (count - burst) / rate - 1e-6

@@ -218,7 +218,7 @@ def test_secure_aggregation_between_two_peers_is_refused(scheme: str) -> None:
         with_training(decentralizedSecure=True, minimumReadyPeers=3),
         with_training(decentralizedSecure=True) | {"session": {"allowWeakSecrecy": True}},
         with_training(decentralizedSecure=True) | {"session": {"schemes": ["federated"]}},
-        written_by_v4(aggregationStrategy="secure"),
+        written_by_v4(aggregationStrategy="secure", minNbOfParticipants=3),
     ],
 )
 def test_secure_aggregation_is_accepted_where_it_protects_or_is_meant(document: dict[str, Any]) -> None:

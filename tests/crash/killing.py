@@ -49,6 +49,11 @@ class Report:
     most_bytes: int = 0
     seconds: float = 0.0
 
+    @property
+    def means_something(self) -> bool:
+        """Whether there was something to lose: kills, training in every task, and rounds that were compared."""
+        return self.kills >= 2 and self.compared > 0 and all(self.rounds_on_disk.get(task) for task in TASKS)
+
     def __str__(self) -> str:
         disk = ", ".join(f"{task} {number}" for task, number in self.rounds_on_disk.items())
         return (
@@ -179,7 +184,7 @@ class Inspection:
 
 
 async def kill_for(seconds: float, place: Path, seed: int) -> Report:
-    """Train, kill at random moments, start again and look, for so many seconds.
+    """Train, kill at random moments, start again and look, for so many seconds; longer on a machine that is slower.
 
     Raises:
         AssertionError: something that anybody was told of is not as it was.
@@ -191,7 +196,7 @@ async def kill_for(seconds: float, place: Path, seed: int) -> Report:
     async with trio.open_nursery() as nursery:
         for task, (shapes, kinds) in TASKS.items():
             nursery.start_soon(crowd.run, task, shapes, kinds)
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < (seconds if report.means_something else seconds + PATIENCE):
             inspection.before_start()
             with victim.started() as process:
                 inspection.after_start()

@@ -12,6 +12,4 @@ from tests.crash.killing import kill_for
 @pytest.mark.slow
 async def test_every_round_that_anybody_was_told_of_survives_kill_9(tmp_path: Path) -> None:
     report = await kill_for(8.0, tmp_path, seed=9)
-    assert report.kills >= 2
-    assert report.compared > 0
-    assert all(report.rounds_on_disk.values()), "every task trained"
+    assert report.means_something, report

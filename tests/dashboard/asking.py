@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -12,7 +14,7 @@ import httpx
 import numpy as np
 import trio
 
-from tests.conftest import Server
+from tests.conftest import TINY, Server
 from tests.web.clients import Arrays, Client, packed
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -51,6 +53,14 @@ async def train_round(participants: Sequence[Client], value: float, round_: int)
         await contribute(participant, value, round_)
     for participant in participants:
         await hear(participant, "ReceiveServerPayload")
+
+
+def decentralized_tiny(folder: Path) -> Path:
+    """A folder of tasks that holds the tiny one, for peers instead of participants; three of them make a round."""
+    copy = shutil.copytree(TINY / "tiny", folder / "tasks" / "tiny")
+    task = copy / "task.toml"
+    task.write_text(task.read_text().replace('scheme = "federated"', 'scheme = "decentralized"'))
+    return folder / "tasks"
 
 
 class Events:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import trio
 
 from disco.settings import Limits
 from tests.conftest import Server, ServerFactory
-from tests.dashboard.asking import contribute, get, train_round, watching
-from tests.web.clients import v4
+from tests.dashboard.asking import contribute, decentralized_tiny, get, post, train_round, watching
+from tests.web.clients import peer, v4
 
 
 async def test_a_viewer_sees_who_comes_contributes_and_goes(server: Server) -> None:
@@ -21,6 +23,35 @@ async def test_a_viewer_sees_who_comes_contributes_and_goes(server: Server) -> N
             state = await events.until(lambda state: state["contributions"] == 1)
             assert set(state["contributors"]) < set(state["present"])
         await events.until(lambda state: state["participants"] == 0)
+
+
+async def test_a_viewer_sees_peers_become_ready(start: ServerFactory, tmp_path: Path) -> None:
+    async with (
+        start(tasks_dir=decentralized_tiny(tmp_path)) as server,
+        watching(server, "/tasks/tiny/events") as events,
+        peer(server.ws) as first,
+        peer(server.ws),
+    ):
+        await first.say(type="PeerIsReady")
+        state = await events.until(lambda state: state["peers"] == 2 and state["readyPeers"] == 1)
+        [hub] = state["hubs"]
+        assert (hub["dialect"], hub["round"], hub["count"], len(hub["present"])) == ("v4", 0, 2, 2)
+        assert set(hub["ready"]) < set(hub["present"])
+
+
+async def test_a_viewer_is_told_why_a_task_does_not_train(server: Server) -> None:
+    async with watching(server, "/tasks/tiny/events") as events:
+        await post(server, "/tasks/tiny/pause")
+        state = await events.until(lambda state: state["state"] == "paused")
+        assert state["reason"] == "an admin has paused the task"
+
+
+async def test_a_viewer_sees_that_a_task_goes_on(server: Server) -> None:
+    async with watching(server, "/tasks/tiny/events") as events:
+        await post(server, "/tasks/tiny/pause")
+        await events.until(lambda state: state["state"] == "paused" and not state["running"])
+        await post(server, "/tasks/tiny/resume")
+        await events.until(lambda state: state["state"] == "running" and state["running"])
 
 
 async def test_a_refusal_is_shown_with_its_reason(server: Server) -> None:

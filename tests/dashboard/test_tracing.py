@@ -6,7 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from disco.errors import SettingsError
 from disco.runtime.tracing import ENDPOINT, NoTracer, OpenTelemetry, configured_tracer
 from tests.conftest import ServerFactory
 from tests.dashboard.asking import train_round
@@ -22,19 +26,19 @@ def test_nothing_is_imported_unless_an_endpoint_is_configured() -> None:
     assert isinstance(configured_tracer({}), NoTracer)
 
 
+def test_an_endpoint_without_the_extra_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
+    with pytest.raises(SettingsError, match=r"pip install 'disco-server\[otel\]'"):
+        configured_tracer({ENDPOINT: "http://127.0.0.1:9"})
+
+
 def test_an_endpoint_switches_tracing_on() -> None:
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     assert isinstance(configured_tracer({ENDPOINT: "http://127.0.0.1:9"}), OpenTelemetry)
 
 
 async def test_the_contribution_that_closes_a_round_has_its_whole_way_in_one_trace(
     start: ServerFactory,
 ) -> None:
-    pytest.importorskip("opentelemetry.sdk")
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
     kept, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
     async with start() as server:

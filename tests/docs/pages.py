@@ -5,6 +5,10 @@ A block's marks stand behind its language:
     ```python file=clinics.py     written to that file
     ```python exec                run; so is ```sh exec
     ```sh exec=background         started, and stopped at the end of the page; goes on once a server answers
+    ```python exec=thrice         run by three readers at once
+    ```python run=FOLDER          run in that folder
+    ```sh needs=docker            not run, as it needs what a test does not have; of a program, run where that is
+    ```sh test=tests/x.py         run by that test
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -84,13 +89,23 @@ class Workplace:
             "DISCO_LOG_LEVEL": "warning",
         }
 
-    def run(self, block: Block) -> None:
-        """Run a block to its end; what it said is in the error when it fails."""
-        done = subprocess.run(
-            self._command(block), cwd=self.folder, env=self.environment, text=True, timeout=PATIENCE, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, f"the block in line {block.line} fails:\n{done.stdout[-3000:]}"
+    def run(self, block: Block, readers: int = 1) -> None:
+        """Run a block to its end, by so many readers at once; what one said is in the error when it fails."""
+        with ExitStack() as started:
+            processes = [
+                started.enter_context(
+                    subprocess.Popen(
+                        self._command(block), cwd=self.folder / block.marks.get("run", ""), env=self.environment,
+                        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    )
+                )
+                for _ in range(readers)
+            ]  # fmt: skip
+            for process in processes:
+                started.callback(process.kill)
+            for process in processes:
+                said, _ = process.communicate(timeout=PATIENCE)
+                assert process.returncode == 0, f"the block in line {block.line} fails:\n{said[-3000:]}"
 
     @contextmanager
     def background(self, block: Block) -> Iterator[None]:
@@ -103,7 +118,8 @@ class Workplace:
                 self._wait_for_server(process)
                 yield
             finally:
-                os.killpg(process.pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):  # it may have ended by itself, which is told elsewhere
+                    os.killpg(process.pid, signal.SIGTERM)
 
     def _command(self, block: Block) -> list[str]:
         text = block.text.replace(ADDRESS, f"127.0.0.1:{self.port}")
@@ -129,11 +145,17 @@ def run_page(page: Path, folder: Path) -> int:
             if (name := block.marks.get("file")) is not None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(block.text, "utf-8")
-            if "exec" not in block.marks:
+            if not is_run(block):
                 continue
             count += 1
-            if block.marks["exec"] == "background":
+            if block.marks.get("exec") == "background":
                 started.enter_context(workplace.background(block))
             else:
-                workplace.run(block)
+                workplace.run(block, readers=3 if block.marks.get("exec") == "thrice" else 1)
     return count
+
+
+def is_run(block: Block) -> bool:
+    """Whether a block is run here: one that needs a program, only where that is."""
+    needed = block.marks.get("needs")
+    return ("exec" in block.marks or "run" in block.marks) and (needed is None or which(needed) is not None)

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from click.testing import CliRunner
 
-from disco.cli import COMMANDS
+from disco.cli import COMMANDS, main
 from disco.core.events import Misdelivered, ParticipantID, Scheme
 from disco.wire import DIALECTS
 from tests.docs.pages import DOCS, ROOT, Block, blocks, run_page
 
 PAGES = sorted(DOCS.glob("*.md"))
 TO_RUN = [page for page in PAGES if any("exec" in block.marks for block in blocks(page))]
+#: What a block may need that a test does not have.
+NEEDS = {
+    "checkout", "curl", "deployment", "docker", "flower", "internet", "kubernetes", "minutes", "participants",
+    "peers", "systemd", "task", "terminal", "zsh",
+}  # fmt: skip
+#: Pages whose Python examples have a test of their own.
+OWN_TEST = {
+    "participants": "tests/docs/test_participants_doc.py",
+    "privacy": "tests/docs/test_privacy_doc.py",
+}
 WIRE = [block for block in blocks(DOCS / "protocol.md") if "wire" in block.marks]
 
 
@@ -28,6 +41,31 @@ def test_every_marked_block_runs(page: Path, tmp_path: Path) -> None:
 
 def test_the_pages_that_promise_to_run_do() -> None:
     assert {"start", "from-flower"} <= {page.stem for page in TO_RUN}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_block_is_run_or_says_why_not(page: Path) -> None:
+    for block in blocks(page):
+        marks, where = block.marks, f"{page.name}:{block.line}"
+        if block.language == "python" and page.stem in OWN_TEST:
+            assert (ROOT / OWN_TEST[page.stem]).exists()
+        elif block.language in ("sh", "python"):
+            assert marks.keys() & {"exec", "file", "run", "needs", "test"}, (
+                f"{where} is not run, and says not why"
+            )
+            assert marks.get("needs") in {None, *NEEDS}, where
+            assert (ROOT / marks.get("test", "tests")).exists(), where
+
+
+COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )?(?:\./scripts/)?disco (?P<words>[^|&>#\n]+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.stem)
+def test_every_disco_command_has_options_that_there_are(page: Path) -> None:
+    for block in blocks(page):
+        for found in COMMAND.finditer(textwrap.dedent(block.text) if block.language == "sh" else ""):
+            asked = CliRunner().invoke(main, [*shlex.split(found["words"]), "--help"])
+            assert asked.exit_code == 0, f"{page.name}:{block.line} {found[0]}: {asked.output}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

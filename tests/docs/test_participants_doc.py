@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,14 +24,15 @@ TITLES = ["scikit-learn", "PyTorch", "Trio"]
 @pytest.mark.parametrize("example", EXAMPLES, ids=TITLES)
 def test_an_example_runs_in_two_processes(example: str, tmp_path: Path) -> None:
     if "import torch" in example and find_spec("torch") is None:
-        pytest.skip("PyTorch is not installed")
+        pytest.skip("PyTorch is not locked; docs/contributing.md tells how to run its tests")
     bundled = {"DISCO_TASKS_DIR": str(ROOT / "tasks")}
     with launched("disco", "serve", "--port", "0", data=tmp_path / "data", **bundled) as (_, url):
         script = tmp_path / "example.py"
         script.write_text(example.replace("http://127.0.0.1:8080", url))
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         readers = [
             subprocess.Popen(
-                [sys.executable, script], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, text=True,
+                [sys.executable, script], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )
             for _ in range(2)

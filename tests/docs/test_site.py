@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
@@ -80,6 +81,14 @@ def test_pictures_have_a_title_and_a_description() -> None:
     for path in (ROOT / "docs" / "pictures").glob("*.svg"):
         text = path.read_text("utf-8")
         assert re.search(r"<title[^>]*>[^<]+</title>\s*<desc[^>]*>[^<]+</desc>", text), path.name
+
+
+@pytest.mark.parametrize("name", ["Participant", "BlockingParticipant", "peer.Peer"])
+def test_the_reference_has_all_that_a_participant_offers(site: dict[Path, Page], name: str) -> None:
+    module, _, last = f"disco.participant.{name}".rpartition(".")
+    offered = [member for member in vars(getattr(import_module(module), last)) if not member.startswith("_")]
+    [anchors] = [page.anchors for path, page in site.items() if path.name == "api.html"]
+    assert {f"{module}.{last}.{member}" for member in offered} <= anchors
 
 
 def test_the_marks_of_blocks_do_not_show(site: dict[Path, Page]) -> None:

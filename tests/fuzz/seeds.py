@@ -15,9 +15,10 @@ from disco.core import events
 from disco.core.events import ParticipantID, TaskID
 from disco.core.model import Model
 from disco.core.weights import Weights
-from disco.wire import DIALECTS
-from disco.wire.dialect import Form, WeightsForm
+from disco.wire import DIALECTS, masked
+from disco.wire.dialect import Form, WeightsForm, whole
 from disco.wire.tensors import encode_weights
+from tests.masking.words import examples
 from tests.runtime.client_frames import frame
 from tests.web.test_tasks import task
 
@@ -63,10 +64,17 @@ def messages(dialect: str) -> list[bytes]:
                 continue
         for answer in answers:
             try:
-                found += filter(None, [speaks.encode(answer, TASK, Form(form))])
+                found += [whole(said) for said in [speaks.encode(answer, TASK, Form(form))] if said]
             except Exception:
                 continue
     return found
+
+
+def masked_messages() -> list[bytes]:
+    """What is said in masked rounds."""
+    said, answers = examples()
+    encoded = [masked.encode(answer, TASK, masked.FORM) or b"" for answer in answers]
+    return [*(masked.compose(event, TASK, masked.FORM) for event in said), *encoded]
 
 
 def tensors() -> list[bytes]:

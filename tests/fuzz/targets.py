@@ -12,6 +12,8 @@ from typing import Any
 from disco.core.access import Role, Wish, mint, recognise
 from disco.core.aggregation.mean import Mean
 from disco.core.events import Contributed, Scheme
+from disco.core.masking.total import MaskedTotal
+from disco.core.masking.words import MaskedContributed
 from disco.core.model import Model
 from disco.core.submission import read_submission
 from disco.core.task import Task
@@ -28,7 +30,7 @@ from disco.errors import (
 from disco.runtime.frame_reader import FrameReader
 from disco.web.callers import Asked
 from disco.web.sockets import read_path
-from disco.wire import DIALECTS, detect
+from disco.wire import DIALECTS, detect, masked
 from disco.wire.dialect import Form, WeightsForm
 from disco.wire.tensors import decode_weights
 from tests.fuzz import seeds
@@ -61,6 +63,17 @@ def _decode(dialect: str, scheme: Scheme, data: bytes) -> None:
         total = Mean()
         total.begin(seeds.WEIGHTS)
         total.add(event.update, 1.0)
+
+
+def _decode_masked(data: bytes) -> None:
+    """Read a message of a participant that masks, and add what is masked."""
+    event, _ = masked.decode(data, seeds.ME, Scheme.FEDERATED, masked.FORM)
+    if isinstance(event, MaskedContributed):
+        MaskedTotal(event.masked.size).add(event.masked)
+
+
+def _parse_masked(data: bytes) -> None:
+    masked.parse(data, Scheme.FEDERATED)
 
 
 def _frames(mutator: Mutator, data: bytes) -> None:
@@ -136,6 +149,8 @@ def targets(seed: int) -> list[Target]:
     ]
     return [
         *found,
+        Target("masked decode", seeds.masked_messages(), _decode_masked, (MalformedMessage,)),
+        Target("masked parse", seeds.masked_messages(), _parse_masked, (MalformedMessage,)),
         Target("dialect", seeds.messages("v4"), detect, (MalformedMessage,)),
         Target("tensors", seeds.tensors(), lambda data: decode_weights(data, "payload"), (InvalidUpdate,)),
         Target("model msgpack", seeds.models(), Model.from_msgpack, (InvalidTask,)),

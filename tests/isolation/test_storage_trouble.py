@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import trio
 
-from disco.participant import Participant
+from disco.participant import News, NewsKind, Participant
 from disco.settings import Aggregation
 from tests.access.http import ask
 from tests.access.test_gate import submission
@@ -98,11 +98,12 @@ async def _is(server: Server, word: str) -> bool:
     return (await state(server))[0] == word
 
 
-async def test_python_participants_just_wait(server: Server, disk: Disk) -> None:
+async def test_python_participants_are_told_and_just_wait(server: Server, disk: Disk) -> None:
     results: list[Any] = []
+    told: list[News] = []
 
     async def take_part(seed: int) -> None:
-        async with Participant(server.url, "tiny") as participant:
+        async with Participant(server.url, "tiny", on_news=told.append) as participant:
             here.append(seed)
             if len(here) == 2:
                 everybody.set()
@@ -119,6 +120,9 @@ async def test_python_participants_just_wait(server: Server, disk: Disk) -> None
             await until(lambda: _is(server, "paused"))
             disk.recover()
     assert all(same(result, mean(update(1), update(2))) for result in results)
+    remarks = [news.reason for news in told if news.kind is NewsKind.REMARK]
+    assert len(remarks) >= 2
+    assert all("it counts, but the round cannot be closed now" in remark for remark in remarks)
 
 
 async def test_a_contribution_resent_after_a_restart_does_not_count_twice(

@@ -23,7 +23,10 @@ OUTPUTS: dict[str, Any] = json.loads((GOLDEN / "outputs.json").read_text("utf-8"
 DENSE = ("titanic", "breast_cancer", "digits")
 RECIPE = Recipe("adam", 0.01, 16)
 
-needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not here")
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None,
+    reason="PyTorch is not locked; docs/contributing.md tells how to run its tests",
+)
 frameworks = pytest.mark.parametrize("framework", ["sklearn", pytest.param("torch", marks=needs_torch)])
 
 

@@ -131,6 +131,8 @@ class Engine:
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "TMPDIR")}
         pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+        # pip's way to say "do not": compiling is most of an installation's time, and few modules are imported here.
+        pip["PIP_NO_COMPILE"] = "0"
         return {**kept, **pip, "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}"}
 
     @contextmanager

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from disco.core.events import Left, ParticipantID
+from disco.core.federated import FederatedSession
 from disco.errors import ConnectionLost
 from disco.participant import News, NewsKind, Participant
 from tests.conftest import Server, ServerFactory
@@ -101,8 +102,8 @@ async def counted(server: Server, contributions: int) -> None:
 def rounds_of(server: Server) -> list[int]:
     """The current round, and the contributions that were counted over all rounds before it."""
     session = server.app.directory.get("tiny").session
-    assert session is not None
-    return [session.round, session._total_contributions]
+    assert isinstance(session, FederatedSession)
+    return [session.round, session._totals.contributions]
 
 
 @pytest.mark.parametrize("dialect", ["v2", "v4"])

@@ -48,6 +48,20 @@ async def test_what_is_written_in_parts_arrives_in_order(pair: tuple[ByteStream,
         assert await receive_all(client, len(MEGABYTES) + 9) == b"header" + MEGABYTES + b"end"
 
 
+async def test_a_detached_stream_outlives_the_one_that_it_came_from() -> None:
+    left, right = socket_pair()
+    server = SocketBytes(left)
+    async with right:
+        server.detach()
+        await left.aclose()
+        await server.write(b"still here")
+        assert await receive_all(right, 10) == b"still here"
+        await right.send_all(b"so am I")
+        assert await server.read() == b"so am I"
+        await server.close()
+        assert await right.receive_some() == b""
+
+
 async def test_bytes_are_received_into_their_place(pair: tuple[ByteStream, trio.abc.Stream]) -> None:
     server, client = pair
     target = memoryview(bytearray(len(MEGABYTES)))

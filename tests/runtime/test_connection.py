@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgpack
+import pytest
 import trio
 import trio.testing
 
 from disco.core.events import Effect, Enough, Event, Joined, Left, ParticipantID, Scheme, Send, TaskID
+from disco.core.rate import TokenBucket
 from disco.metrics import Metrics
 from disco.runtime.connection import Connection
-from disco.runtime.coordinator import Coordinator, Line
+from disco.runtime.coordinator import Coordinator
+from disco.runtime.lines import Line
 from disco.runtime.outbox import Outbox
+from disco.runtime.transport import Sent
 from disco.settings import Limits
 from disco.wire import DIALECTS
+from disco.wire.dialect import Encoded, whole
 
 ME = ParticipantID("me")
 HELLO = msgpack.packb({"type": "ClientConnected"})
@@ -34,10 +39,16 @@ class Wire:
     async def receive(self) -> bytes | None:
         return await self.get.receive()
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: Encoded) -> None:
         if self.stuck:
             await trio.sleep_forever()
-        self.sent.append(data)
+        self.sent.append(whole(data))
+
+    def send_now(self, data: bytes) -> Sent:
+        return Sent.NOTHING
+
+    async def flush(self) -> None:
+        raise AssertionError("nothing was begun")
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = (code, reason)
@@ -143,6 +154,24 @@ async def test_messages_over_the_rate_cost_the_connection_with_the_limit_named()
     assert wire.closed is not None
     assert wire.closed[0] == 1008
     assert "limits.signals_per_second" in wire.closed[1]
+
+
+async def test_messages_over_the_pace_wait_unread_and_none_is_lost(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    wire, session = Wire(), Script()
+    _, coordinator = connect(wire, session)
+    pace = TokenBucket(rate=10, burst=2).take
+    connection = Connection(wire, coordinator, Scheme.FEDERATED, Limits(), pace=pace)
+    nursery.start_soon(coordinator.run)
+    for _ in range(6):
+        wire.put.send_nowait(HELLO)
+    wire.put.send_nowait(None)
+    await connection.serve(ME, DIALECTS["v4"])
+    await trio.testing.wait_all_tasks_blocked()
+    assert trio.current_time() == pytest.approx(0.4)
+    assert [type(event) for event in session.heard] == [Joined] * 6 + [Left]
+    nursery.cancel_scope.cancel()
 
 
 async def test_who_joins_again_before_its_old_connection_is_gone_has_not_left(nursery: trio.Nursery) -> None:

@@ -8,8 +8,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from disco.errors import LimitExceeded, MalformedFrame, ProtocolViolation, TextMessage
-from disco.runtime.fast_websocket import DIRECT_BYTES, Patience
+from disco.runtime.fast_websocket import DIRECT_BYTES, FastWebSocket, Patience
 from disco.runtime.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, parse_close
+from disco.runtime.transport import Sent
 from tests.runtime.client_frames import KEY, frame, header, masked
 from tests.runtime.websocket_pairs import LIMIT, Client, in_lockstep, in_memory, on_sockets
 
@@ -24,6 +25,13 @@ async def closing(client: Client) -> tuple[int, str]:
     assert opcode == CLOSE
     close = parse_close(payload)
     return close.code, close.reason
+
+
+async def leave(websocket: FastWebSocket, client: Client) -> None:
+    """Let the client go, and the server notice."""
+    await client.stream.aclose()
+    with trio.fail_after(5):
+        assert await websocket.receive() is None
 
 
 async def test_messages_arrive_whole_and_in_order() -> None:
@@ -63,6 +71,19 @@ async def test_a_sent_message_is_one_unmasked_frame() -> None:
     assert await client.frame() == (BINARY, b"hello")
     assert await client.frame() == (BINARY, LARGE)
     assert await client.frame() == (TEXT, "grüß".encode())
+
+
+async def test_a_message_in_pieces_is_one_frame() -> None:
+    websocket, client = in_memory()
+    await websocket.send((b"one ", memoryview(b"message"), b""))
+    assert await client.frame() == (BINARY, b"one message")
+
+
+async def test_a_message_in_more_pieces_than_the_system_takes_at_once_is_one_frame() -> None:
+    websocket, client = on_sockets()
+    await websocket.send((b"piece ",) * 3000)
+    assert await client.frame() == (BINARY, b"piece " * 3000)
+    await leave(websocket, client)
 
 
 async def test_a_text_is_refused_with_1003() -> None:
@@ -210,6 +231,63 @@ async def test_closing_ends_the_receive_of_another_task() -> None:
         nursery.start_soon(websocket.close, 1000, "")
         await closing(client)
         await client.send(frame(CLOSE, (1000).to_bytes(2)))
+
+
+async def test_who_begins_to_receive_while_another_task_closes_gets_the_end() -> None:
+    websocket, client = in_memory()
+    received: list[object] = []
+
+    async def receive_late() -> None:
+        await wait_all_tasks_blocked()
+        received.append(await websocket.receive())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.close, 1001, "stopping")
+        nursery.start_soon(receive_late)
+        assert await client.frame() == (CLOSE, b"\x03\xe9stopping")
+        await client.send(frame(BINARY, b"too late"))
+        await client.send(frame(CLOSE, b"\x03\xe9"))
+    assert received == [None]
+
+
+async def test_a_message_sent_at_once_is_one_frame() -> None:
+    websocket, client = on_sockets()
+    assert websocket.send_now(b"now") is Sent.ALL
+    assert await client.frame() == (BINARY, b"now")
+    await leave(websocket, client)
+
+
+async def test_of_a_message_begun_at_once_the_rest_comes_before_everything_else() -> None:
+    websocket, client = on_sockets()
+    large = bytes(20_000_000)
+    assert websocket.send_now(large) is Sent.PART
+    assert websocket.send_now(b"later") is Sent.NOTHING
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.send, b"later")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(websocket.flush)
+        assert await client.frame() == (BINARY, large)
+        assert await client.frame() == (BINARY, b"later")
+    assert websocket.send_now(b"at last") is Sent.ALL
+    await leave(websocket, client)
+
+
+async def test_nothing_overtakes_who_waits_for_its_turn() -> None:
+    websocket, client = in_lockstep()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.send, b"first")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(websocket.send, b"second")
+        await wait_all_tasks_blocked()
+        assert await client.frame() == (BINARY, b"first")
+        assert websocket.send_now(b"third") is Sent.NOTHING
+        assert await client.frame() == (BINARY, b"second")
+
+
+async def test_sending_at_once_is_silent_once_the_other_side_is_gone() -> None:
+    websocket, client = on_sockets()
+    await leave(websocket, client)
+    assert websocket.send_now(b"nobody hears") is Sent.ALL
 
 
 async def test_only_the_first_close_is_sent(autojump_clock: MockClock) -> None:

@@ -20,7 +20,7 @@ class Client:
     """The client's end: bytes in, the server's frames out."""
 
     stream: Any
-    buffer: bytes = field(default=b"")
+    buffer: bytearray = field(default_factory=bytearray)
 
     async def send(self, data: bytes) -> None:
         await self.stream.send_all(data)
@@ -37,7 +37,8 @@ class Client:
             size = int.from_bytes(self.buffer[2:start])
         if not await self.take(start + size):
             return None
-        payload, self.buffer = self.buffer[start : start + size], self.buffer[start + size :]
+        payload = bytes(self.buffer[start : start + size])
+        del self.buffer[: start + size]
         return opcode, payload
 
     async def take(self, size: int) -> bool:

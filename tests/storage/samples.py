@@ -86,6 +86,8 @@ def snapshot(store: Store) -> list[Any]:
             stored.source,
             stored.added_at,
             store.totals(stored.task.id),
+            store.spent(stored.task.id),
+            store.marks(stored.task.id),
             store.latest_round(stored.task.id),
             {name: kept.tobytes() for name, kept in store.latest_state(stored.task.id).items()},
             store.model(stored.task.id).to_msgpack(tagged=True),

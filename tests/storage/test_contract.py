@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from disco.core.evaluation import Mark
 from disco.core.events import TaskID
 from disco.core.model import Model
 from disco.core.weights import Weights
@@ -174,6 +176,59 @@ class StoreContract:
         store.reset_rounds(TITANIC)
         assert snapshot(store) == before
 
+    def test_figures_are_added_to_a_round_and_replace_those_of_their_names(self, store: Store) -> None:
+        store.save_round(TITANIC, record(1, loss=3.0, clipped=1.0), weights(1))
+        store.add_figures(TITANIC, 1, {"loss": 2.0, "accuracy": 0.5})
+        assert store.latest_round(TITANIC).figures == {"loss": 2.0, "accuracy": 0.5, "clipped": 1.0}
+        assert bits(store.round_weights(TITANIC, 1)) == bits(weights(1))
+
+    def test_figures_for_a_round_that_is_not_there_change_nothing(self, store: Store) -> None:
+        before = snapshot(store)
+        with pytest.raises(UnknownRound, match="titanic has no round 1"):
+            store.add_figures(TITANIC, 1, {"loss": 2.0}, {"best": Mark(0, 2.0)})
+        assert snapshot(store) == before
+
+    def test_marks_take_the_place_of_all_there_were_and_stay_without_any(self, store: Store) -> None:
+        store.add_figures(TITANIC, 0, {}, {"best": Mark(0, 2.0), "stopping": Mark(0, math.inf)})
+        store.add_figures(TITANIC, 0, {"loss": 2.0})
+        assert store.marks(TITANIC) == {"best": Mark(0, 2.0), "stopping": Mark(0, math.inf)}
+        store.add_figures(TITANIC, 0, {}, {"best": Mark(1, -math.inf)})
+        assert store.marks(TITANIC) == {"best": Mark(1, -math.inf)}
+
+    def test_a_marked_round_is_not_forgotten_until_another_one_is_marked(self, store: Store) -> None:
+        for number in range(1, 21):
+            save(store, "titanic", number)
+            if number == 3:
+                store.add_figures(TITANIC, 3, {}, {"best": Mark(3, 0.5)})
+        assert [kept.number for kept in store.rounds(TITANIC)] == [0, 3, *range(11, 21)]
+        store.add_figures(TITANIC, 20, {}, {"best": Mark(20, 0.6)})
+        save(store, "titanic", 21)
+        assert [kept.number for kept in store.rounds(TITANIC)] == [0, *range(12, 22)]
+
+    def test_a_reset_removes_marks(self, store: Store) -> None:
+        store.add_figures(TITANIC, 0, {}, {"best": Mark(0, 2.0)})
+        store.reset_rounds(TITANIC)
+        assert store.marks(TITANIC) == {}
+
+    def test_nothing_is_spent_before_the_first_round_closes(self, store: Store) -> None:
+        assert store.spent(TITANIC) == 0.0
+
+    def test_what_rounds_cost_adds_up_also_of_those_that_are_forgotten(self, store: Store) -> None:
+        for number in range(1, 21):
+            store.save_round(TITANIC, record(number), weights(number), cost=0.25)
+        assert store.spent(TITANIC) == 5.0
+
+    def test_a_reset_gives_nothing_back(self, store: Store) -> None:
+        store.save_round(TITANIC, record(1), weights(1), cost=0.25)
+        store.reset_rounds(TITANIC)
+        assert store.spent(TITANIC) == 0.25
+
+    def test_a_round_that_is_refused_costs_nothing(self, store: Store) -> None:
+        store.save_round(TITANIC, record(1), weights(1), cost=0.25)
+        with pytest.raises(StorageError):
+            store.save_round(TITANIC, record(1), weights(1), cost=0.25)
+        assert store.spent(TITANIC) == 0.25
+
     def test_rounds_go_on_from_1_after_a_reset(self, store: Store) -> None:
         save(store, "titanic", 1)
         store.reset_rounds(TITANIC)
@@ -194,6 +249,9 @@ class StoreContract:
             lambda store: store.rounds(TaskID("nobody")),
             lambda store: store.round_weights(TaskID("nobody"), 0),
             lambda store: store.totals(TaskID("nobody")),
+            lambda store: store.spent(TaskID("nobody")),
+            lambda store: store.marks(TaskID("nobody")),
+            lambda store: store.add_figures(TaskID("nobody"), 0, {}),
             lambda store: store.reset_rounds(TaskID("nobody")),
             lambda store: store.remove_task(TaskID("nobody")),
             lambda store: store.update_task(task("nobody")),
@@ -245,10 +303,10 @@ class Reopening:
         self._data_dir = data_dir
 
     def __getattr__(self, name: str) -> Any:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
             store = SqliteStore(self._data_dir)
             try:
-                return getattr(store, name)(*args)
+                return getattr(store, name)(*args, **named)
             finally:
                 store.close()
 

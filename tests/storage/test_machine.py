@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from disco.core.evaluation import Mark
 from disco.errors import DiscoError
 from disco.storage.contract import Store
 from disco.storage.memory import MemoryStore
@@ -69,6 +70,19 @@ class StoreMachine(RuleBasedStateMachine):
             number += self.memory.latest_round(task(name).id).number
         state = {each: weights(seed).flat for each in remembered}
         self.both("save_round", task(name).id, record(number, contributions), weights(seed), state)
+
+    @rule(
+        name=NAMES,
+        number=st.integers(0, 9),
+        figure=st.sampled_from(["loss", "accuracy"]),
+        value=st.floats(allow_nan=False, allow_infinity=False),
+        marked=st.none() | st.dictionaries(st.sampled_from(["best", "ended"]), st.integers(0, 9)),
+    )
+    def add_figures(
+        self, name: str, number: int, figure: str, value: float, marked: dict[str, int] | None
+    ) -> None:
+        marks = None if marked is None else {mark: Mark(round_, value) for mark, round_ in marked.items()}
+        self.both("add_figures", task(name).id, number, {figure: value}, marks)
 
     @rule(name=NAMES)
     def reset_rounds(self, name: str) -> None:

@@ -83,14 +83,17 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Client]:
+async def connected(url: str, token: str | None = None) -> AsyncIterator[Client]:
     # On a stream of our own: trio-websocket leaves its own open when a server refuses or closes first.
     host, _, resource = url.removeprefix("ws://").partition("/")
     name, port = host.split(":")
     stream = await trio.open_tcp_stream(name, int(port))
+    headers = [] if token is None else [(b"Authorization", f"Bearer {token}".encode())]
     try:
         async with trio.open_nursery() as nursery:
-            socket = await wrap_client_stream(nursery, stream, host, f"/{resource}", max_message_size=2**30)
+            socket = await wrap_client_stream(
+                nursery, stream, host, f"/{resource}", extra_headers=headers, max_message_size=2**30
+            )
             try:
                 yield Client(socket)
             finally:
@@ -114,6 +117,16 @@ async def v4(ws: str, task: str = "tiny") -> AsyncIterator[Client]:
         await participant.say(type="ClientConnected")
         first = await participant.hear()
         assert first["type"] == "NewFederatedNodeInfo"
+        yield participant
+
+
+@asynccontextmanager
+async def peer(ws: str, task: str = "tiny") -> AsyncIterator[Client]:
+    """A v4 peer that has said hello to the hub."""
+    async with connected(f"{ws}/decentralized/{task}") as participant:
+        await participant.say(type="ClientConnected")
+        first = await participant.hear()
+        assert first["type"] == "NewDecentralizedNodeInfo"
         yield participant
 
 

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rounds import (
-    Participant,
-    Server,
-    forget_peak,
-    memory,
-    post_task,
-    together,
-    update_frame,
-)
+from benchmarks.load.participant import Participant, post_task, together, update_frame
+from benchmarks.processes import forget_peak, memory
 from tests.test_launch import launched
 
 PARAMETERS = 10_000_000
@@ -32,9 +25,9 @@ def test_64_clients_sending_40_megabytes_at_once_stay_within_the_bytes_in_flight
     limit = str(LIMIT_MEGABYTES * 1_000_000)
     command = ("disco", "serve", "--port", "0", "--log-level", "warning")
     with launched(*command, data=tmp_path / "data", DISCO_LIMITS_BYTES_IN_FLIGHT=limit) as (process, url):
-        server = Server("disco", int(url.rpartition(":")[2]), process.pid)
-        post_task(server.port, "large", CLIENTS, PARAMETERS)
-        people = [Participant(server, "large") for _ in range(CLIENTS)]
+        port = int(url.rpartition(":")[2])
+        post_task(port, "large", CLIENTS, PARAMETERS)
+        people = [Participant(port, "large") for _ in range(CLIENTS)]
         forget_peak(process.pid)
         idle = memory(process.pid, "VmRSS")
         together(people, update_frame(PARAMETERS, 0))

@@ -333,6 +333,57 @@ async def test_hypercorns_own_limit_and_pings_are_the_defaults() -> None:
             assert b"a message is longer than 500 bytes" in data
 
 
+def left_alone(nursery: trio.Nursery, requests: list[str], serve: Callable[[Any], Any]) -> App:
+    """Make an app that leaves what serves a WebSocket to a nursery; `requests` holds those that have not ended."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        requests.append(scope["path"])
+        upgrade = scope["extensions"][EXTENSION]
+        transport = await upgrade.accept(limit_bytes=8 * MIB)
+        await upgrade.run(partial(serve, transport), nursery)
+        requests.remove(scope["path"])
+
+    return app
+
+
+async def echo_alone(transport: Any) -> None:
+    while (message := await transport.receive()) is not None:
+        await transport.send(message)
+    await transport.close(1000, "")
+
+
+async def test_a_websocket_that_is_served_alone_outlives_its_request() -> None:
+    requests: list[str] = []
+    async with trio.open_nursery() as nursery, serving(left_alone(nursery, requests, echo_alone)) as address:
+        async with connected(address) as client:
+            for message in (b"", b"x" * 100_000, os.urandom(MIB)):
+                await client.send_message(message)
+                assert await client.get_message() == message
+            assert requests == []
+        with trio.fail_after(5):
+            while nursery.child_tasks:
+                await trio.lowlevel.checkpoint()
+
+
+async def test_what_goes_wrong_in_a_websocket_that_is_served_alone_ends_it_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def crash(transport: Any) -> None:
+        await transport.receive()
+        raise ValueError("a fault of the app's")
+
+    async with trio.open_nursery() as nursery, serving(left_alone(nursery, [], crash)) as address:
+        async with connected(address) as client:
+            await client.send_message(b"crash")
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.get_message()
+            assert closed.value.reason is not None
+            assert closed.value.reason.code == 1011
+        async with connected(address) as another:
+            await another.ping()
+    assert "a fault of the app's" in caplog.text
+
+
 async def test_http_is_served_beside_websockets() -> None:
     async with serving(fast_echo) as address, httpx.AsyncClient() as client, connected(address) as websocket:
         for _ in range(2):

@@ -112,7 +112,7 @@ _CLIENTS: dict[tuple[str, Scheme], list[SearchStrategy[Any]]] = {
             weights(),
             key=st.none() | st.text(min_size=1, max_size=128),
             samples=st.none() | st.floats(0, 1e300),
-            metrics=st.none() | st.dictionaries(identifiers, finite, max_size=4),
+            metrics=st.none() | st.dictionaries(identifiers.filter(str.isprintable), finite, max_size=4),
         ),
     ],
     ("v4", Scheme.DECENTRALIZED): [
@@ -167,6 +167,7 @@ _SERVERS: dict[tuple[str, Scheme], list[SearchStrategy[Any]]] = {
         st.builds(events.Welcome, peers, _zero, _nothing, st.booleans(), counts),
         _pushed,
         st.builds(events.Verdict, rounds, st.sampled_from(Outcome), words, st.none() | words),
+        st.builds(events.TrainingEnded, rounds, words),
         *_counted,
     ],
     ("v4", Scheme.DECENTRALIZED): [

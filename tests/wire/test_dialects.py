@@ -15,7 +15,7 @@ from disco.core.events import Event, Message, ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation, Refused
 from disco.wire import DIALECTS, detect
-from disco.wire.dialect import Form, WeightsForm
+from disco.wire.dialect import Form, WeightsForm, whole
 from tests.wire.strategies import SENDER, TASK, alike, forms, objects, said_by_clients, said_by_servers
 
 SCHEMES = list(Scheme)
@@ -43,7 +43,7 @@ def test_what_a_server_says_is_understood(name: str, scheme: Scheme, data: st.Da
     message, form = data.draw(said_by_servers(name, scheme)), data.draw(forms(name))
     encoded = DIALECTS[name].encode(message, TASK, form)
     assert encoded is not None
-    assert alike(DIALECTS[name].parse(encoded, scheme), message)
+    assert alike(DIALECTS[name].parse(whole(encoded), scheme), message)
 
 
 @everywhere
@@ -157,7 +157,7 @@ def test_a_damaged_message_gives_an_event_or_a_malformed_message(
     decode_or_refuse(name, scheme, data.draw(mutated(sent)))
     answered = DIALECTS[name].encode(data.draw(said_by_servers(name, scheme)), TASK, form)
     assert answered is not None
-    parse_or_refuse(name, scheme, data.draw(mutated(answered)))
+    parse_or_refuse(name, scheme, data.draw(mutated(whole(answered))))
 
 
 # ── What is refused, and how ─────────────────────────────────────────────────────────────────────────────
@@ -236,6 +236,7 @@ SILENCE: dict[str, list[Message]] = {
     "v2": [
         events.GlobalModel(1, MODEL, 2, pushed=True),
         events.Verdict(0, events.Outcome.ACCEPTED, ""),
+        events.TrainingEnded(0, "why"),
         events.WaitingForMore(1),
         events.Enough(2),
         events.ParticipantsChanged(3),
@@ -249,6 +250,7 @@ SILENCE: dict[str, list[Message]] = {
         STATISTICS,
         METADATA,
         events.Verdict(0, events.Outcome.ACCEPTED, ""),
+        events.TrainingEnded(0, "why"),
         events.ParticipantsChanged(3),
         events.StartSharing(),
         events.RetryConnections(),
@@ -256,7 +258,12 @@ SILENCE: dict[str, list[Message]] = {
         events.ModelProvider(SENDER),
         events.ModelWanted(SENDER),
     ],
-    "v4": [STATISTICS, METADATA, events.Verdict(0, events.Outcome.ACCEPTED, "")],
+    "v4": [
+        STATISTICS,
+        METADATA,
+        events.Verdict(0, events.Outcome.ACCEPTED, ""),
+        events.TrainingEnded(0, "why"),
+    ],
 }
 
 

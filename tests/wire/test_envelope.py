@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from msgspec import Raw
 
 from disco.errors import InvalidUpdate, MalformedMessage
-from disco.wire.envelope import Count, Identifiers, Spliced, Word, message_type, pack, unpack, vocabulary
+from disco.wire.dialect import whole
+from disco.wire.envelope import (
+    JOINED_BYTES,
+    Count,
+    Identifiers,
+    Spliced,
+    Word,
+    message_type,
+    pack,
+    pack_model,
+    unpack,
+    vocabulary,
+)
 
 
 class Visit(Word):
@@ -83,3 +96,24 @@ def test_fields_keep_their_order_and_pieces_are_copied_as_they_are() -> None:
 
 def test_only_the_type_is_read_of_a_message_of_any_dialect() -> None:
     assert message_type(msgpack.packb({"a": {"b": [None]}, "type": 7})) == 7
+
+
+def test_a_large_model_is_written_in_pieces_that_are_the_whole_message_and_not_copied() -> None:
+    model = np.arange(100_000, dtype=np.float32).data.cast("B")
+    fields = {"type": "model", "payload": Spliced((b"\xc6", len(model).to_bytes(4), model)), "round": 7}
+    pieces = pack_model(fields)
+    assert isinstance(pieces, tuple)
+    assert whole(pieces) == pack(fields)
+    assert [piece for piece in pieces if len(piece) > JOINED_BYTES] == [model]
+    assert any(piece is model for piece in pieces)
+
+
+@pytest.mark.parametrize("tensors", [0, 1, 600])
+def test_a_model_of_many_small_tensors_is_one_piece_of_few(tensors: int) -> None:
+    fields = {
+        "type": "model",
+        "payload": Spliced((b"\xc6" + (tensors * 100).to_bytes(4), *[bytes(100)] * tensors)),
+    }
+    written = pack_model(fields)
+    assert whole(written) == pack(fields)
+    assert isinstance(written, bytes) or len(written) == 1

@@ -250,3 +250,9 @@ def test_numbers_read_one_by_one_need_little_more_than_their_result() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2 * 4 * 4_000_001
+
+
+@pytest.mark.parametrize("form", WeightsForm)
+def test_weights_are_written_once_for_each_form(form: WeightsForm) -> None:
+    model = Weights.zeros(((2,),))
+    assert write_weights(model, form) is write_weights(model, form)

@@ -13,7 +13,7 @@ from disco.core.events import Outcome, ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage
 from disco.wire import v4
-from disco.wire.dialect import Form, WeightsForm
+from disco.wire.dialect import Form, WeightsForm, whole
 from disco.wire.tensors import encode_weights
 from tests.wire.strategies import SENDER, TASK
 
@@ -29,7 +29,7 @@ def decode(message: dict[str, Any]) -> tuple[events.Event, Form]:
 def encode(message: events.Message, form: Form = v4.FORM) -> dict[str, Any]:
     encoded = v4.encode(message, TASK, form)
     assert encoded is not None
-    unpacked: dict[str, Any] = msgpack.unpackb(encoded)
+    unpacked: dict[str, Any] = msgpack.unpackb(whole(encoded))
     return unpacked
 
 
@@ -76,6 +76,29 @@ def test_a_verdict_is_told_to_whom_asked_for_it() -> None:
 
 def test_nobody_else_is_told_a_verdict() -> None:
     assert v4.encode(VERDICT, TASK, v4.FORM) is None
+
+
+# ── The end of the training ──────────────────────────────────────────────────────────────────────────────
+
+ENDED = events.Welcome(SENDER, 1, MODEL, waiting=False, participants=1, ended="the budget is spent")
+
+
+def test_the_end_of_the_training_is_told_to_whom_asked_for_verdicts() -> None:
+    told = encode(events.TrainingEnded(3, "the budget is spent"), ASKED)
+    assert told == {"type": "TrainingEnded", "round": 3, "reason": "the budget is spent"}
+
+
+def test_the_welcome_tells_whom_asked_for_verdicts_that_the_training_has_ended() -> None:
+    assert encode(ENDED, ASKED)["ended"] == "the budget is spent"
+    said = v4.encode(ENDED, TASK, ASKED)
+    assert said is not None
+    parsed = v4.parse(whole(said), Scheme.FEDERATED)
+    assert isinstance(parsed, events.Welcome)
+    assert parsed.ended == "the budget is spent"
+
+
+def test_nobody_else_is_welcomed_with_a_field_they_do_not_know() -> None:
+    assert "ended" not in encode(ENDED, v4.FORM)
 
 
 # ── Optional fields ──────────────────────────────────────────────────────────────────────────────────────
@@ -127,8 +150,8 @@ def test_a_malformed_figure_is_refused(fields: dict[str, Any], reason: str) -> N
         ({"samples": -1}, "samples is no number from 0 up"),
         ({"samples": math.nan}, "samples is no number from 0 up"),
         ({"samples": math.inf}, "samples is no number from 0 up"),
-        ({"metrics": {"accuracy": 0.5, "loss": math.nan}}, "metrics['loss'] is not finite"),
-        ({"metrics": {"a\nb": math.inf}}, r"metrics['a\nb'] is not finite"),
+        ({"metrics": {"accuracy": 0.5, "loss": math.nan}}, "metrics['loss'] is nan, which is not finite"),
+        ({"metrics": {"a\nb": 1}}, r"metrics has a name that is not 1 to 64 printable letters: 'a\nb'"),
     ],
 )
 def test_a_figure_without_a_meaning_refuses_the_contribution(fields: dict[str, Any], reason: str) -> None:

@@ -2,7 +2,7 @@
 
     contribution ─▶ changes ─▶ rule ─▶ steps ─▶ global model
                     staleness  mean    FedAvgM, FedAdagrad, FedYogi, FedAdam
-                    clipping   median, trimmed mean, Krum, geometric median, centered clipping
+                    clipping   median, trimmed mean, Krum, geometric median, centered clipping, private mean
 
 `disco.core.aggregation.strategy` joins the stages, `disco.core.aggregation.recipe` reads and checks what a task
 asks for, and `disco.core.aggregation.registry` makes it. All of it is pure numpy: no I/O, no clock, callable from

@@ -9,6 +9,7 @@ The table ``aggregation`` of a task's document is the server's own; DISCO's clie
     aggregation.clipping      ``{norm}``
     aggregation.optimizer     ``{name, …}``
     aggregation.buffer        ``{size, maxStaleness}``
+    aggregation.privacy       ``{clippingNorm, noiseMultiplier, delta, epsilonBudget}``: the mean, with noise
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from disco.core.aggregation.parameters import Parameter, Parameters, Reading
+from disco.core.aggregation.privacy_accounting import NEEDS_EXTRA, can_account, cost, epsilon_of
 from disco.errors import Problem
 
 _ABOVE_0 = Parameter(None, low=0.0, above_low=True)
@@ -65,6 +67,12 @@ BUFFER: Parameters = {
     "size": Parameter(None, low=1, high=100_000, whole=True),
     "maxStaleness": Parameter(10, low=0, high=1_000, whole=True),
 }
+PRIVACY: Parameters = {
+    "clippingNorm": _ABOVE_0,
+    "noiseMultiplier": Parameter(None, low=0.01, high=1e6),
+    "delta": Parameter(1e-5, low=0.0, high=1.0, above_low=True, below_high=True),
+    "epsilonBudget": _ABOVE_0,
+}
 
 #: The rules whose result depends on how much a contribution counts.
 WEIGHED_RULES = ("mean", "geometric-median")
@@ -85,6 +93,7 @@ class Recipe:
         clipping: the norm that changes are clipped to, or None.
         optimizer: a name of `OPTIMIZERS`, with its `optimizer_parameters`, or None.
         buffer: when an asynchronous round closes, or None where rounds are synchronous.
+        privacy: of the mean with noise, or None.
     """
 
     rule: str
@@ -94,6 +103,7 @@ class Recipe:
     optimizer: str | None = None
     optimizer_parameters: Values | None = None
     buffer: Values | None = None
+    privacy: Values | None = None
 
 
 def read_recipe(
@@ -130,9 +140,13 @@ def read_recipe(
         optimizer,
         None if optimizer is None else reading.read("optimizer", steps, OPTIMIZERS[optimizer], optimizer),
         reading.optional(table, "buffer", BUFFER),
+        reading.optional(table, "privacy", PRIVACY),
     )
     byzantine = defaults is not None
-    return recipe, [*reading.problems, *_conflicts(recipe, path, minimum, masked=masked, byzantine=byzantine)]
+    problems = [*reading.problems, *_conflicts(recipe, path, minimum, masked=masked, byzantine=byzantine)]
+    if recipe.privacy is not None:
+        problems += _conflicts_of_privacy(recipe, table, path)
+    return recipe, problems
 
 
 def _conflicts(
@@ -161,8 +175,31 @@ def _conflicts(
     if masked:
         looks = {"strategy": recipe.rule != "mean", "weighting": recipe.weighting is not None}
         looks |= {"clipping": recipe.clipping is not None, "buffer": recipe.buffer is not None}
+        looks |= {"privacy": recipe.privacy is not None}
         for name in (name for name, single in looks.items() if single):
             yield Problem(f"{where}.{name}", "looks at single contributions, which secure aggregation hides")
+
+
+def _conflicts_of_privacy(recipe: Recipe, table: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """Tell what the promise of `PrivateMean` does not hold together with, and budgets that no round fits in."""
+    where = f"{path}.aggregation"
+    if recipe.rule != "mean":
+        yield Problem(f"{where}.strategy", f"is {recipe.rule}, but privacy is accounted for the mean only")
+    excluded = {
+        "weighting": "makes contributions count by their samples, of which privacy takes no account",
+        "clipping": "is done by privacy already, and would publish how many it clipped: privacy has clippingNorm",
+        "buffer": "lets contributions of older rounds count, of which privacy takes no account",
+        "maxNorm": "refuses contributions by their norm, which tells of them: privacy has clippingNorm instead",
+    }
+    yield from (Problem(f"{where}.{name}", why) for name, why in excluded.items() if name in table)
+    wishes = recipe.privacy or {}
+    if not can_account():
+        yield Problem(f"{where}.privacy", NEEDS_EXTRA)
+    elif wishes.keys() == PRIVACY.keys():
+        first = epsilon_of(cost(wishes["noiseMultiplier"]), wishes["delta"])
+        if not first <= wishes["epsilonBudget"]:
+            why = f"is {wishes['epsilonBudget']:g}, but the first round spends {first:.4g}: add noise, or raise it"
+            yield Problem(f"{where}.privacy.epsilonBudget", why)
 
 
 def _name(

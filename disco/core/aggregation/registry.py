@@ -13,6 +13,7 @@ from disco.core.aggregation.krum import Krum
 from disco.core.aggregation.mean import Mean
 from disco.core.aggregation.median import Median
 from disco.core.aggregation.norm_clipping import NormClipping
+from disco.core.aggregation.private_mean import PrivateMean
 from disco.core.aggregation.recipe import Recipe, Values, read_recipe
 from disco.core.aggregation.staleness import Staleness
 from disco.core.aggregation.strategy import Strategy, Weighing
@@ -72,5 +73,14 @@ def made_from(recipe: Recipe, space: Space | None = None) -> Strategy:
     steps = []
     if recipe.optimizer is not None:
         steps.append(ServerOptimizer(_OPTIMIZERS[recipe.optimizer](recipe.optimizer_parameters or {})))
-    rule = _RULES[recipe.rule](recipe.parameters, space or InMemory(), headroom)
+    rule = _rule(recipe, space or InMemory(), headroom)
     return Strategy(rule, weighing=weighing, changes=changes, steps=steps)
+
+
+def _rule(recipe: Recipe, space: Space, headroom: int) -> Aggregator:
+    privacy = recipe.privacy
+    if privacy is None:
+        return _RULES[recipe.rule](recipe.parameters, space, headroom)
+    return PrivateMean(
+        privacy["clippingNorm"], privacy["noiseMultiplier"], privacy["delta"], privacy["epsilonBudget"]
+    )

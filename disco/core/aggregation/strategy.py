@@ -5,12 +5,12 @@
                    samples  clipping   median
                                        …
 
-A stage of another kind (noise for privacy, masks) is a `Change`, a rule around the rule, or a `Step`.
+A stage of another kind is a `Change`, a rule of its own (as with noise for privacy), or a `Step`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from disco.core.aggregation import Aggregator, Change, State, Step
@@ -40,6 +40,37 @@ class Remembering(Protocol):
 
     def restore(self, state: State, parameters: int) -> bool:
         """See `Step.restore`."""
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A stage with something that a round should be remembered by."""
+
+    def figures(self) -> Mapping[str, float]:
+        """See `Change.figures`; asked after `finish`, before `begin`."""
+
+
+@runtime_checkable
+class Spending(Protocol):
+    """A rule whose rounds spend what nothing gives back: no roll-back, no new start."""
+
+    def cost(self) -> float:
+        """Return what the round that was finished spends, 0 if none was; costs of rounds add up."""
+
+    def charge(self, spent: float) -> None:
+        """Be told what all rounds that the task has ever closed have spent, before `begin`."""
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A stage that may say that the training has come to its end."""
+
+    def ended(self) -> str:
+        """Return why no further round may close, as a sentence for people; empty while the training goes on.
+
+        It is asked after `begin`, and again after `restore` and `begin` when the server starts: what it depends on has
+        to be kept with the round.
+        """
 
 
 class Strategy:
@@ -104,7 +135,17 @@ class Strategy:
 
     def figures(self) -> dict[str, float]:
         """Return what the stages want the round to be remembered by."""
-        return {name: figure for change in self._changes for name, figure in change.figures().items()}
+        told = (stage.figures() for stage in self._stages() if isinstance(stage, Telling))
+        return {name: figure for figures in told for name, figure in figures.items()}
+
+    def cost(self) -> float:
+        """Return what the round of the last `finish` spends of what nothing gives back, to be kept with it."""
+        return self._rule.cost() if isinstance(self._rule, Spending) else 0.0
+
+    def charge(self, spent: float) -> None:
+        """Go on from what all rounds that the task has ever closed have spent, before `begin`."""
+        if isinstance(self._rule, Spending):
+            self._rule.charge(spent)
 
     def state(self) -> dict[str, Float32s]:
         """Return what is to be kept with the model of the last `finish`, to go on from it after a restart."""
@@ -124,6 +165,14 @@ class Strategy:
             change.forget()
         found = [stage.restore(state, parameters) for stage in self._remembering()]
         return all(found)
+
+    def ended(self) -> str:
+        """Return why the training has come to its end: the first reason that a stage has; empty while it goes on."""
+        reasons = (stage.ended() for stage in self._stages() if isinstance(stage, Ending))
+        return next((reason for reason in reasons if reason), "")
+
+    def _stages(self) -> tuple[object, ...]:
+        return (*self._changes, self._rule, *self._steps)
 
     def _remembering(self) -> list[Remembering]:
         return [stage for stage in (self._rule, *self._steps) if isinstance(stage, Remembering)]

@@ -114,6 +114,11 @@ class DecentralizedSession:
         return tuple(self._peers)
 
     @property
+    def ready(self) -> tuple[ParticipantID, ...]:
+        """Who waits for the next round to be made, oldest first."""
+        return tuple(peer for peer, presence in self._peers.items() if presence.phase is Phase.READY)
+
+    @property
     def round(self) -> int:
         """The number of the next round, from 0."""
         return self._round
@@ -256,7 +261,7 @@ class DecentralizedSession:
 
     def _form(self, now: float) -> list[Effect]:
         """Make a round of those who are ready, if they make one."""
-        ready = tuple(peer for peer, presence in self._peers.items() if presence.phase is Phase.READY)
+        ready = self.ready
         if len(ready) < self._policy.minimum or len(ready) < self._awaited():
             return []
         for peer in ready:

@@ -68,7 +68,7 @@ const form = h(
     h(
       "div",
       { class: "fields" },
-      field("task.trainingInformation.minNbOfParticipants", "Participants that make a round", { kind: "number", value: "2" }),
+      field("task.trainingInformation.minNbOfParticipants", "Participants a round", { kind: "number", value: "2" }),
       field("task.trainingInformation.roundDuration", "Epochs a round", { kind: "number", value: "1" }),
       field("task.trainingInformation.epochs", "Epochs in all", { kind: "number", value: "10" }),
       field("task.trainingInformation.batchSize", "Batch size", { kind: "number", value: "32" }),

@@ -62,9 +62,25 @@ export const seconds = (number) =>
 
 /** The pill that says whether a task trains. */
 export function standing(state) {
-  if (state.paused) return h("span", { class: "pill warn" }, "paused");
+  if (state.state === "ended") return h("span", { class: "pill accent" }, "ended");
+  if (state.paused || state.state === "paused") return h("span", { class: "pill warn" }, "paused");
   if (!state.running) return h("span", { class: "pill bad" }, "restarting");
-  if (state.contributions) return h("span", { class: "pill good" }, "training");
+  if (state.contributions || state.readyPeers) return h("span", { class: "pill good" }, "training");
   const present = state.participants + state.peers;
   return h("span", { class: present ? "pill good" : "pill" }, present ? "participants here" : "waiting for participants");
+}
+
+/** The figures of whoever takes part: of the task's own scheme, and of the other one while somebody uses it. */
+export function company(state, scheme) {
+  const peers = [
+    figure("Peers", grouped(state.peers)),
+    figure("Ready", `${state.readyPeers} of ${Math.max(state.peers, state.peerMinimum)}`),
+  ];
+  const participants = [
+    figure("Participants", grouped(state.participants)),
+    figure("Contributed", `${state.contributions} of ${Math.max(state.participants, state.minimum)}`),
+  ];
+  if (scheme === "decentralized")
+    return [figure("Round", grouped(state.peerRound)), ...peers, ...(state.participants ? participants : [])];
+  return [figure("Round", grouped(state.round)), ...participants, ...(state.peers ? peers : [])];
 }

@@ -150,7 +150,7 @@ async function run() {
 }
 
 async function trainTogether(wanted) {
-  participant = new Participant(id, hear);
+  participant = new Participant(id, { onnews: hear });
   const { weights } = await participant.join();
   sign.dataset.state = "live";
   sign.textContent = "connected";

@@ -1,6 +1,6 @@
 // The front page: every task as a card, its state kept up to date.
 
-import { count, figure, grouped, h, previewOf, show, standing, titleOf } from "./dom.js";
+import { company, count, h, previewOf, show, standing, titleOf } from "./dom.js";
 import { listen } from "./live.js";
 import { getJson } from "./session.js";
 
@@ -43,13 +43,7 @@ function render(card, state) {
     h("span", { class: "pill" }, card.task.dataType),
     h("span", { class: "pill" }, training.scheme),
   );
-  const federated = training.scheme !== "decentralized";
-  show(
-    card.figures,
-    federated ? figure("Round", grouped(state.round)) : null,
-    figure(federated ? "Participants" : "Peers", grouped(federated ? state.participants : state.peers)),
-    federated ? figure("Contributed", `${state.contributions} of ${Math.max(state.participants, state.minimum)}`) : null,
-  );
+  show(card.figures, company(state, training.scheme));
 }
 
 await load().catch((error) => summary.replaceChildren(`The tasks cannot be read: ${error.message}`));

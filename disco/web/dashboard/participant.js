@@ -25,12 +25,12 @@ export function unpackWeights(payload) {
 }
 
 /**
- * One connection to a task's federated session.
+ * One connection to a task's federated session, also from pages of other sites.
  *
- * `onnews` is told {kind, …}: joined, participants, verdict, sent, received, closed.
+ * `onnews` is told {kind, …}: verdict, sent, heard, closed. `server` is where the task is, if not where the page is from.
  */
 export class Participant {
-  constructor(task, onnews) {
+  constructor(task, { onnews = () => {}, server = location.origin } = {}) {
     this.onnews = onnews;
     this.round = 0;
     this.participants = 0;
@@ -40,8 +40,7 @@ export class Participant {
     this.wake = () => {};
     this.result = null;
     this.ended = null;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.socket = new WebSocket(`${scheme}//${location.host}/federated/${task}`, subprotocols());
+    this.socket = new WebSocket(`${server.replace(/^http/, "ws")}/federated/${task}`, subprotocols());
     this.socket.binaryType = "arraybuffer";
     this.socket.addEventListener("message", (event) => this.hear(new Uint8Array(event.data)));
     this.socket.addEventListener("close", (event) => {

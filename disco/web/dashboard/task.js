@@ -1,7 +1,7 @@
 // One task: what it is, who is here, how its rounds went, and how to take part.
 
 import { lineChart } from "./charts.js";
-import { count, figure, grouped, h, previewOf, seconds, show, standing, titleOf } from "./dom.js";
+import { company, count, grouped, h, previewOf, seconds, show, standing, titleOf } from "./dom.js";
 import { recipes } from "./recipes.js";
 import { listen } from "./live.js";
 import { controls } from "./controls.js";
@@ -82,14 +82,8 @@ function about() {
 
 function render(state) {
   show(pills, standing(state), h("span", { class: "pill" }, task.dataType), h("span", { class: "pill" }, training.scheme));
-  show(
-    figures,
-    figure("Round", grouped(state.round)),
-    figure("Participants", grouped(state.participants)),
-    figure("Contributed", `${state.contributions} of ${Math.max(state.participants, state.minimum)}`),
-    state.peers ? figure("Peers", grouped(state.peers)) : null,
-  );
-  show(people, present(state), state.hubs.filter((hub) => hub.count).map(hubOf), nobody(state));
+  show(figures, company(state, training.scheme));
+  show(people, reason(state), unjudged(state), present(state), state.hubs.filter((hub) => hub.count).map(hubOf), nobody(state));
   show(refusals, state.refusals.length ? refused(state.refusals) : h("p", {}, "None since the server started."));
   admin.update(state);
 }
@@ -101,22 +95,42 @@ function present(state) {
     "div",
     {},
     h("h3", {}, "Here now"),
-    h(
-      "ul",
-      { class: "chips", "aria-label": "Participants" },
-      state.present.map((name) => h("li", { class: done.has(name) ? "done" : null }, name, done.has(name) ? " ✓" : "", h("span", { class: "visually-hidden" }, done.has(name) ? " has contributed" : " is training"))),
-      state.participants > state.present.length ? h("li", {}, `and ${state.participants - state.present.length} more`) : null,
-    ),
+    chips("Participants", state.present, state.participants, (name) => (done.has(name) ? [true, "has contributed"] : [false, "is training"])),
   );
 }
 
 function hubOf(hub) {
+  const ready = new Set(hub.ready);
   return h(
     "div",
     {},
     h("h3", {}, `Peers speaking ${hub.dialect}, round ${hub.round}`),
-    h("ul", { class: "chips", "aria-label": `Peers speaking ${hub.dialect}` }, hub.present.map((name) => h("li", {}, name))),
+    chips(`Peers speaking ${hub.dialect}`, hub.present, hub.count, (name) => (ready.has(name) ? [true, "is ready"] : [false, "is not ready yet"])),
   );
+}
+
+/** Short IDs, those that are done marked for the eye and for the ear. */
+function chips(label, names, total, standingOf) {
+  return h(
+    "ul",
+    { class: "chips", "aria-label": label },
+    names.map((name) => {
+      const [done, words] = standingOf(name);
+      return h("li", { class: done ? "done" : null }, name, done ? " ✓" : "", h("span", { class: "visually-hidden" }, ` ${words}`));
+    }),
+    total > names.length ? h("li", {}, `and ${total - names.length} more`) : null,
+  );
+}
+
+/** Why the task does not train; a disk that is full, say, or an end that was reached. */
+function reason(state) {
+  if (!state.reason) return null;
+  return h("p", { class: `note ${state.state === "ended" ? "" : "warn"}` }, state.reason);
+}
+
+/** Why the newest round has no figures of the task's scorer; training goes on without them. */
+function unjudged(state) {
+  return state.evaluation.trouble ? h("p", { class: "note warn" }, `Evaluation: ${state.evaluation.trouble}`) : null;
 }
 
 function nobody(state) {
@@ -153,7 +167,7 @@ function refused(list) {
 
 /** Draw the rounds' figures again; asked for when a round has closed, not for every event. */
 async function drawRounds() {
-  const { rounds } = await getJson(`${base}/rounds`);
+  const { rounds, best } = await getJson(`${base}/rounds`);
   const closed = rounds.filter((round) => round.contributions);
   const line = (name, read) => ({ name, points: closed.map((round) => [round.round, read(round)]) });
   const names = [...new Set(rounds.flatMap((round) => Object.keys(round.figures)))].filter((name) => name !== "restored");
@@ -165,20 +179,20 @@ async function drawRounds() {
       ? [
           lineChart("Seconds a round took", [line("seconds", (round) => round.seconds)], seconds),
           lineChart("Participants", [line("present", (round) => round.participants), line("contributed", (round) => round.contributions)], number),
-          names.map((name) => lineChart(name, [evaluated(name)], number)),
+          ...names.map((name) => lineChart(name, [evaluated(name)], number)),
         ]
-      : h("p", { class: "quiet" }, "No round has closed yet. A round closes when everybody who is here has contributed."),
+      : h("p", { class: "quiet" }, training.scheme === "decentralized" ? "Peers' rounds pass the server by: it keeps no figures and no models of them." : "No round has closed yet. A round closes when everybody who is here has contributed."),
   );
   const kept = rounds.filter((round) => round.onDisk).reverse();
-  show(downloads, links(kept));
+  show(downloads, links(kept, best));
   admin.offer(kept.map((round) => round.round));
 }
 
-function links(kept) {
+function links(kept, best) {
   const round = kept[0]?.round ?? 0;
   const link = (href, text) => h("li", {}, downloadLink(href, text));
   return [
-    h("ul", {}, link(`${base}/model.json?format=tfjs`, "model.json"), link(`${base}/weights.bin`, "weights.bin"), link(`${base}/export?format=npz`, `round ${round} as .npz (NumPy)`), link(`${base}/export?format=safetensors`, `round ${round} as .safetensors`)),
+    h("ul", {}, link(`${base}/model.json?format=tfjs`, "model.json"), link(`${base}/weights.bin`, "weights.bin"), link(`${base}/export?format=npz`, `round ${round} as .npz (NumPy)`), link(`${base}/export?format=safetensors`, `round ${round} as .safetensors`), best === null ? null : h("li", { class: "best" }, `Best round so far, ${best}: `, downloadLink(`${base}/export?format=npz&round=best`, "npz"), " ", downloadLink(`${base}/export?format=safetensors&round=best`, "safetensors"))),
     kept.length > 1
       ? h(
           "details",
@@ -194,8 +208,9 @@ let drawn = null;
 await drawRounds();
 listen(`${base}/events`, (state) => {
   render(state);
-  if (state.closedAt !== drawn) {
-    drawn = state.closedAt;
+  const judged = `${state.closedAt} ${state.evaluation.round} ${Object.keys(state.evaluation.figures)} ${state.best}`;
+  if (judged !== drawn) {
+    drawn = judged;
     drawRounds();
   }
 });

@@ -10,6 +10,7 @@ const RATE = { sgd: 0.01, rmsprop: 0.001, adam: 0.001, adagrad: 0.01, adamax: 0.
 /** Load a task's model and make it ready to train. */
 export async function loadModel(task) {
   const model = await tf.loadLayersModel(`/tasks/${task.id}/model.json?format=tfjs`, { requestInit: { headers: credentials() } });
+  if (isSmall(model)) await tf.setBackend("cpu");
   const { optimizer, loss, metrics } = task.trainingInformation.modelCompileData;
   const name = OPTIMIZERS[optimizer.toLowerCase()];
   if (!name) throw new Error(`The task's optimizer, ${optimizer}, is not one of ${Object.keys(OPTIMIZERS).join(", ")}.`);
@@ -17,6 +18,9 @@ export async function loadModel(task) {
   model.compile({ optimizer: tf.train[name](rate), loss, metrics: metrics.length ? metrics : ["accuracy"] });
   return model;
 }
+
+/** Whether the model is so small that handing it to a graphics card, or to what stands for one, costs more than it saves. */
+const isSmall = (model) => model.countParams() < 100_000 && !model.layers.some((layer) => /conv|pool|rnn|lstm|gru/i.test(layer.getClassName()));
 
 export const inputShape = (model) => model.inputs[0].shape.slice(1);
 export const outputCount = (model) => model.outputs[0].shape.at(-1);

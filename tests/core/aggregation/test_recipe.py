@@ -17,6 +17,8 @@ DEFAULTS = {
     name: {key: known.default or 0.0 for key, known in table.items()} for name, table in RULES.items()
 }
 
+PRIVACY = {"clippingNorm": 0.5, "noiseMultiplier": 2, "epsilonBudget": 8}
+
 
 def document(training: dict[str, Any] | None = None, **aggregation: Any) -> dict[str, Any]:
     return {
@@ -34,6 +36,7 @@ def document(training: dict[str, Any] | None = None, **aggregation: Any) -> dict
             **(training or {}),
         },
         "aggregation": aggregation,
+        "session": {"schemes": ["federated"]} if "privacy" in aggregation else {},
     }
 
 
@@ -147,6 +150,26 @@ def test_clients_of_today_are_told_a_strategy_that_they_know(name: str) -> None:
     assert served["trainingInformation"]["aggregationStrategy"] in ("mean", "byzantine", "secure")
 
 
+def test_privacy_is_read() -> None:
+    found = recipe(privacy=PRIVACY, optimizer={"name": "fedavgm"})
+
+    assert found.privacy == {
+        "clippingNorm": 0.5,
+        "noiseMultiplier": 2.0,
+        "delta": 1e-5,
+        "epsilonBudget": 8.0,
+    }
+    assert found.optimizer == "fedavgm"
+
+
+def test_privacy_can_be_made_and_run() -> None:
+    strategy = made_from(recipe(privacy=PRIVACY))
+    strategy.begin(vector(0.0), 0)
+    strategy.add(contribution(vector(0.5)))
+
+    assert (strategy.finish().flat[0] != 0.5, strategy.cost()) == (True, 0.25)
+
+
 # ── Problems ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -227,6 +250,64 @@ def test_secure_aggregation_among_peers_leaves_the_server_s_rounds_alone() -> No
     training = {"aggregationStrategy": "secure", "scheme": "decentralized"}
 
     assert recipe(training, strategy="median").rule == "median"
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "path"),
+    [
+        ({"strategy": "median"}, "aggregation.strategy"),
+        ({"strategy": "geometric-median"}, "aggregation.strategy"),
+        ({"weighting": {}}, "aggregation.weighting"),
+        ({"clipping": {"norm": 1}}, "aggregation.clipping"),
+        ({"buffer": {"size": 4}}, "aggregation.buffer"),
+        ({"maxNorm": 1}, "aggregation.maxNorm"),
+    ],
+)
+def test_what_privacy_takes_no_account_of_is_refused(aggregation: dict[str, Any], path: str) -> None:
+    assert list(problems(privacy=PRIVACY, **aggregation)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"noiseMultiplier": 0}, "noiseMultiplier"),
+        ({"noiseMultiplier": None}, "noiseMultiplier"),
+        ({"clippingNorm": 0}, "clippingNorm"),
+        ({"delta": 0}, "delta"),
+        ({"delta": 1}, "delta"),
+        ({"epsilonBudget": 0}, "epsilonBudget"),
+        ({"population": 1000}, "population"),
+    ],
+)
+def test_privacy_s_numbers_are_checked(change: dict[str, Any], path: str) -> None:
+    assert list(problems(privacy={**PRIVACY, **change})) == [f"aggregation.privacy.{path}"]
+
+
+def test_a_budget_that_no_round_fits_in_is_refused() -> None:
+    assert problems(privacy={**PRIVACY, "epsilonBudget": 2}) == {
+        "aggregation.privacy.epsilonBudget": "is 2, but the first round spends 2.166: add noise, or raise it"
+    }
+
+
+def test_privacy_and_secure_aggregation_exclude_each_other() -> None:
+    assert list(problems({"aggregationStrategy": "secure"}, privacy=PRIVACY)) == ["aggregation.privacy"]
+
+
+def test_privacy_without_the_accountant_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("disco.core.aggregation.recipe.can_account", lambda: False)
+
+    assert problems(privacy=PRIVACY) == {
+        "aggregation.privacy": "needs dp-accounting to account for it: pip install 'disco-server[privacy]'"
+    }
+
+
+def test_privacy_does_not_reach_peers() -> None:
+    wishes = document(privacy=PRIVACY)
+    del wishes["session"]
+    with pytest.raises(InvalidTask) as caught:
+        Task.from_document(wishes)
+
+    assert [problem.path for problem in caught.value.problems] == ["task.session.schemes"]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 
 from disco.core.aggregation.parameters import Parameter, Parameters
-from disco.core.aggregation.recipe import BUFFER, CLIPPING, OPTIMIZERS, RULES, WEIGHTING
+from disco.core.aggregation.recipe import BUFFER, CLIPPING, OPTIMIZERS, PRIVACY, RULES, WEIGHTING
+from disco.core.masking.terms import MASKING
 
 ROOT = Path(__file__).parents[3]
 DOC = (ROOT / "docs" / "strategies.md").read_text("utf-8")
-TABLES = {"weighting": WEIGHTING, "clipping": CLIPPING, "buffer": BUFFER}
+TABLES = {
+    "weighting": WEIGHTING,
+    "clipping": CLIPPING,
+    "buffer": BUFFER,
+    "privacy": PRIVACY,
+    "masking": MASKING,
+}
 
 
 def row(name: str) -> str:

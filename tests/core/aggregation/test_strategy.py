@@ -9,6 +9,7 @@ from disco.core.aggregation.centered_clipping import CenteredClipping
 from disco.core.aggregation.fedopt import AvgM, ServerOptimizer
 from disco.core.aggregation.mean import Mean
 from disco.core.aggregation.norm_clipping import NormClipping
+from disco.core.aggregation.private_mean import PrivateMean
 from disco.core.aggregation.staleness import Staleness
 from disco.core.aggregation.strategy import Strategy
 from disco.core.aggregation.weighing import BySamples
@@ -111,3 +112,43 @@ def test_a_strategy_that_remembers_nothing_misses_nothing() -> None:
 
     assert strategy.state() == {}
     assert strategy.restore({}, 1)
+
+
+def test_what_a_rule_tells_stands_with_what_the_stages_before_it_tell() -> None:
+    strategy = Strategy(PrivateMean(1.0, 2.0, 1e-5, 8.0), changes=[NormClipping(10.0)])
+    strategy.begin(vector(0.0), 0)
+    strategy.add(contribution(vector(1.0)))
+    strategy.finish()
+
+    assert strategy.figures().keys() == {"clipped", "epsilon", "noise"}
+
+
+def test_a_rule_that_spends_nothing_costs_nothing_whatever_was_spent() -> None:
+    strategy = Strategy(Mean())
+    strategy.charge(100.0)
+    strategy.begin(vector(0.0), 0)
+    strategy.add(contribution(vector(1.0)))
+    strategy.finish()
+
+    assert (strategy.cost(), strategy.ended()) == (0.0, "")
+
+
+def test_what_was_spent_before_ends_a_strategy_at_its_budget() -> None:
+    strategy = Strategy(PrivateMean(1.0, 2.0, 1e-5, 8.0))
+    strategy.charge(9 * 0.25)
+    strategy.restore({}, 1)
+    strategy.begin(vector(0.0), 0)
+
+    assert strategy.ended().startswith("its privacy budget is spent")
+
+
+def test_a_server_optimizer_sees_the_mean_with_its_noise() -> None:
+    plain, moved = (
+        Strategy(PrivateMean(1.0, 2.0, 1e-5, 8.0, keys=lambda: 3), steps=steps)
+        for steps in ([], [ServerOptimizer(AvgM(0.5, 0.0))])
+    )
+    for strategy in (plain, moved):
+        strategy.begin(vector(0.0), 0)
+        strategy.add(contribution(vector(1.0)))
+
+    assert moved.finish().flat[0] == pytest.approx(0.5 * plain.finish().flat[0])
