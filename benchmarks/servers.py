@@ -19,12 +19,10 @@ from hypercorn.config import Config
 from quart import websocket
 from quart_trio import QuartTrio
 
-from disco.runtime.allocator import keep_large_buffers
 from disco.web import hypercorn_seam
 from disco.web.hypercorn_seam import EXTENSION
 
 LIMIT_BYTES = 1 << 30
-KEPT_BYTES = 256 * 1024 * 1024
 
 
 async def disco_app(scope: Any, receive: Any, send: Any) -> None:
@@ -148,7 +146,6 @@ def main() -> None:
         case "disco":
             if not hypercorn_seam.install():
                 raise SystemExit("this hypercorn is unknown")
-            keep_large_buffers(KEPT_BYTES)
             trio.run(serve_http, disco_app)
         case "stock":
             trio.run(serve_http, stock_app)

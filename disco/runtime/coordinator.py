@@ -26,7 +26,6 @@ from disco.core.events import (
     GlobalModel,
     Joined,
     Left,
-    Outcome,
     ParticipantID,
     PeerWelcome,
     Record,
@@ -37,7 +36,7 @@ from disco.core.events import (
 )
 from disco.errors import DiscoError, ProtocolViolation, Unavailable
 from disco.metrics import Metrics
-from disco.runtime.journal import Journal
+from disco.runtime.journal import LOG_LEVELS, Journal
 from disco.runtime.lane import Lane
 from disco.runtime.letters import Errand, Letter, Performer, Session
 from disco.runtime.lines import Line, encode
@@ -50,13 +49,6 @@ log = logging.getLogger("disco.runtime")
 
 #: Seconds that whoever asks for an errand waits for the owner, who may be summing large models.
 ERRAND_SECONDS = 60.0
-
-#: Late and repeated contributions are everyday with clients that do not wait; rejected ones are somebody's fault.
-LOG_LEVELS = {
-    Outcome.ACCEPTED: logging.DEBUG,
-    Outcome.DISCARDED: logging.INFO,
-    Outcome.REJECTED: logging.WARNING,
-}
 
 
 SessionT = TypeVar("SessionT", bound=Session)
@@ -197,14 +189,20 @@ class Coordinator(Generic[SessionT]):
                 if session.deadline <= trio.current_time():
                     await self._handle(Ticked(), group)
             deadline = min((session.deadline for session in self.sessions.values()), default=math.inf)
-            letter: Letter | Errand | None = None
-            with trio.move_on_at(deadline):
-                letter = await self._inbox_out.receive()
+            letter = await self._next(deadline)
             if isinstance(letter, Errand):
                 await self._run(letter)
             elif letter is not None:
                 await self._open(letter)
             del letter  # it may hold a whole update, which is not to outlive its handling
+
+    async def _next(self, deadline: float) -> Letter | Errand | None:
+        """Wait for what comes next; None at the deadline, if there is one: a scope costs as much as the wait."""
+        if deadline == math.inf:
+            return await self._inbox_out.receive()
+        with trio.move_on_at(deadline):
+            return await self._inbox_out.receive()
+        return None
 
     async def _open(self, letter: Letter) -> None:
         if letter.line is not None and isinstance(letter.event, Joined):
@@ -293,6 +291,10 @@ class Coordinator(Generic[SessionT]):
     def _record(self, record: Record) -> None:
         self.metrics.count("contributions", task=self.task, outcome=record.outcome)
         self.journal.record(record)
-        why = f": {record.reason}" if record.reason else ""
-        said = (self.task, record.participant[:8], record.outcome, why)
+        said = (
+            self.task,
+            record.participant[:8],
+            record.outcome,
+            f": {record.reason}" if record.reason else "",
+        )
         log.log(LOG_LEVELS[record.outcome], "task=%s participant=%s %s%s", *said)

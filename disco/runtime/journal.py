@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,13 @@ from disco.storage.contract import RoundRecord
 REFUSALS, REASON_LENGTH = 100, 300
 #: Rounds whose figures are remembered for charts, whether their weights are still on disk or not.
 ROUNDS = 1000
+
+#: Late and repeated contributions are everyday with clients that do not wait; rejected ones are somebody's fault.
+LOG_LEVELS = {
+    Outcome.ACCEPTED: logging.DEBUG,
+    Outcome.DISCARDED: logging.INFO,
+    Outcome.REJECTED: logging.WARNING,
+}
 
 
 @dataclass(frozen=True, slots=True)

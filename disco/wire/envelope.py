@@ -38,6 +38,8 @@ ABSENT = Raw(b"")
 
 #: To copy less than this costs less than to send one more piece.
 JOINED_BYTES = 16 * 1024
+#: A message up to this size is in one piece.
+WHOLE_BYTES = 64 * 1024
 
 _NIL = b"\xc0"
 
@@ -145,7 +147,7 @@ def pack_model(fields: Mapping[str, Any]) -> Encoded:
             small.clear()
     joined.append(b"".join(small))
     message = tuple(piece for piece in joined if piece)
-    return message if length(message) > JOINED_BYTES else b"".join(message)
+    return message if length(message) > WHOLE_BYTES else b"".join(message)
 
 
 def _pieces(fields: Mapping[str, Any]) -> list[Buffer]:
