@@ -6,10 +6,12 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
 
+from disco.runtime.budget import Budget
 from disco.settings import Settings
 from disco.web.http_edge import UNREAD_BYTES
 from tests.access.http import ask
@@ -49,6 +51,10 @@ async def test_a_page_that_watches_cannot_make_the_server_keep_what_it_sends(
     assert max(kept) < 4 * UNREAD_BYTES
 
 
+def _has_taken(budget: Budget, size: int) -> bool:
+    return budget.taken_bytes == size
+
+
 async def until(holds: Callable[[], object]) -> None:
     with trio.fail_after(PATIENCE):
         while not holds():  # noqa: ASYNC110  # no event tells of this
@@ -64,10 +70,12 @@ async def test_bodies_wait_for_room_and_are_taken_when_there_is(
     async with start(limits=replace(settings.limits, bytes_in_flight=MIB)) as server:
         budget = server.app.lobby.budget
         async with await connect(server) as one, await connect(server) as two, await connect(server) as three:
-            # The second is let over the limit, as it holds room and would wait for itself; the third is not.
-            for each in (one, two):
-                await each.send_all(head % len(body) + body[:-1])
-            await until(lambda: budget.taken_bytes == 2 * (len(body) - 1))
+            # The second is let over the limit, as it holds room and would wait for itself; the third is not. One after
+            # the other: if both came at once, the first might be let over it, and the second would have to wait.
+            for number, each in enumerate((one, two), 1):
+                with trio.fail_after(PATIENCE):
+                    await each.send_all(head % len(body) + body[:-1])
+                await until(partial(_has_taken, budget, number * (len(body) - 1)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(three.send_all, head % len(body) + body)
                 await until(lambda: budget.waiting == 1)
