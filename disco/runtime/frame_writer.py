@@ -16,6 +16,7 @@ import trio
 from disco.runtime.byte_stream import LOST, Buffer, ByteStream
 from disco.runtime.frames import BINARY, PING, PONG, TEXT, encode_close, encode_header
 from disco.runtime.transport import Sent
+from disco.wire.dialect import length
 
 
 class FrameWriter:
@@ -41,8 +42,7 @@ class FrameWriter:
     async def message(self, data: Buffer | tuple[Buffer, ...], *, text: bool) -> None:
         """Send one message, in pieces or whole, as one frame; header and payload are not copied."""
         pieces = data if isinstance(data, tuple) else (data,)
-        size = sum(memoryview(piece).nbytes for piece in pieces)
-        await self._write(encode_header(TEXT if text else BINARY, size), *pieces)
+        await self._write(encode_header(TEXT if text else BINARY, length(pieces)), *pieces)
 
     def message_now(self, data: Buffer) -> Sent:
         """Send one message as far as that needs no waiting; of a part, `flush` sends the rest."""

@@ -20,21 +20,22 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketSco
 from disco.core.access import Caller, Deed
 from disco.core.events import ParticipantID, Scheme
 from disco.core.rate import TokenBucket
-from disco.errors import DiscoError, LimitExceeded, SchemeForbidden, TextMessage, Unavailable, UnknownTask
+from disco.errors import DiscoError, SchemeForbidden, Unavailable, UnknownTask
 from disco.runtime.budget import Budget, Reservation
 from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.directory import Directory
 from disco.runtime.fast_websocket import Patience
-from disco.runtime.transport import Received, Sent, Transport
+from disco.runtime.transport import Transport
 from disco.settings import Settings
 from disco.web.access import Gate
+from disco.web.asgi_transport import AsgiTransport
 from disco.web.door import Door, Place
 from disco.web.guests import Guests
 from disco.web.hypercorn_seam import EXTENSION
 from disco.web.refusals import refuse
 from disco.wire import DIALECTS
-from disco.wire.dialect import Dialect, Encoded, whole
+from disco.wire.dialect import Dialect
 
 log = logging.getLogger("disco.web")
 
@@ -45,8 +46,6 @@ ROOMS = {
     "deai": Scheme.DECENTRALIZED,
 }
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-#: What a close frame can carry beside its code (RFC 6455, section 5.5).
-REASON_BYTES = 123
 
 
 class Address(NamedTuple):
@@ -80,45 +79,6 @@ def read_path(path: str) -> Address:
         raise UnknownTask("the path /feai/:taskID/:clientID lacks its client ID")
     v2 = client is not None or room == "deai"
     return Address(task, ROOMS[room], client, DIALECTS["v2"] if v2 else None)
-
-
-class AsgiTransport:
-    """A `Transport` over plain ASGI messages: what every ASGI server offers."""
-
-    def __init__(self, receive: ASGIReceiveCallable, send: ASGISendCallable, limit_bytes: int) -> None:
-        """Wrap the two callables of an accepted WebSocket; a message over the limit costs the connection."""
-        self._receive = receive
-        self._send = send
-        self._limit_bytes = limit_bytes
-
-    async def receive(self) -> Received | None:
-        """See `Transport.receive`. A message over the limit has been buffered by the server before it is refused."""
-        event = await self._receive()
-        if event["type"] != "websocket.receive":
-            return None
-        if event.get("text") is not None:
-            raise TextMessage("a text frame came where every message is binary msgpack")
-        # hypercorn hands an empty binary message on as None.
-        data = event.get("bytes") or b""
-        if len(data) > self._limit_bytes:
-            raise LimitExceeded(f"a message of {len(data)} bytes is over the limit of {self._limit_bytes}")
-        return data
-
-    async def send(self, data: Encoded) -> None:
-        """See `Transport.send`."""
-        await self._send({"type": "websocket.send", "bytes": whole(data), "text": None})
-
-    def send_now(self, data: bytes) -> Sent:
-        """See `Transport.send_now`: ASGI always waits."""
-        return Sent.NOTHING
-
-    async def flush(self) -> None:
-        """See `Transport.flush`: nothing is ever begun."""
-
-    async def close(self, code: int, reason: str) -> None:
-        """See `Transport.close`."""
-        cut = reason.encode()[:REASON_BYTES].decode(errors="ignore")
-        await self._send({"type": "websocket.close", "code": code, "reason": cut})
 
 
 @dataclass(slots=True)

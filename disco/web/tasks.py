@@ -27,6 +27,7 @@ from disco.core.submission import read_submission
 from disco.core.task import Task
 from disco.errors import DiscoError, InvalidTask, MalformedMessage, Problem, UnknownTask
 from disco.runtime.directory import Directory, Entry, Served
+from disco.runtime.lines import THREAD_PARAMETERS
 from disco.web import pages
 from disco.web.gatekeeping import gate
 from disco.web.standing import names, standing
@@ -34,8 +35,6 @@ from disco.web.standing import names, standing
 #: What axios asks for unless told otherwise: the sign of a client of 2022–23.
 AXIOS_ACCEPT = "application/json, text/plain, */*"
 FORMATS = ("tfjs", "integers", "msgpack")
-#: Models above this many parameters are encoded in a worker thread.
-THREAD_PARAMETERS = 50_000
 
 blueprint = Blueprint("tasks", __name__)
 

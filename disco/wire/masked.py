@@ -24,8 +24,8 @@ from disco.core.masking import words as said
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, MalformedMessage, ProtocolViolation
 from disco.wire import masked_words as words
-from disco.wire.dialect import Buffer, Form, WeightsForm
-from disco.wire.envelope import Spliced, Word, pack, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
+from disco.wire.envelope import Spliced, Word, pack, pack_model, unpack, vocabulary
 from disco.wire.headers import Kind, bin_header, read_header
 from disco.wire.tensors import read_weights, write_weights
 
@@ -138,11 +138,11 @@ def _parse_phase(message: Any) -> Message:
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
+def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a participant; see `Dialect.encode`."""
     match message:
         case events.Welcome():
-            return _pack(
+            return _pack_model(
                 words.MaskedWelcome,
                 id=message.participant,
                 waiting=message.waiting,
@@ -155,7 +155,7 @@ def encode(message: Message, task: TaskID, form: Form) -> bytes | None:
         case events.GlobalModel():
             payload = write_weights(message.weights, form.weights)
             count = message.participants
-            return _pack(words.NewModel, payload=payload, round=message.round, participants=count)
+            return _pack_model(words.NewModel, payload=payload, round=message.round, participants=count)
         case events.Verdict(round_, outcome, reason):
             return _pack(words.ContributionVerdict, round=round_, outcome=outcome.value, reason=reason)
         case events.TrainingEnded(round_, reason):
@@ -210,3 +210,8 @@ def compose(event: Event, task: TaskID, form: Form) -> bytes:
 def _pack(word: type[Word], **fields: Any) -> bytes:
     """Write one message with its type first."""
     return pack({"type": word.__name__, **fields})
+
+
+def _pack_model(word: type[Word], **fields: Any) -> Encoded:
+    """Write one message that carries a model."""
+    return pack_model({"type": word.__name__, **fields})

@@ -73,7 +73,7 @@ def messages(dialect: str) -> list[bytes]:
 def masked_messages() -> list[bytes]:
     """What is said in masked rounds."""
     said, answers = examples()
-    encoded = [masked.encode(answer, TASK, masked.FORM) or b"" for answer in answers]
+    encoded = [whole(masked.encode(answer, TASK, masked.FORM) or b"") for answer in answers]
     return [*(masked.compose(event, TASK, masked.FORM) for event in said), *encoded]
 
 

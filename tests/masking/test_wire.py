@@ -17,6 +17,7 @@ from disco.core.masking.quantization import MAX_MEMBERS
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation
 from disco.wire import DIALECTS, detect, masked
+from disco.wire.dialect import whole
 from tests.masking.words import SAID_BY_PARTICIPANTS, SAID_BY_SERVERS, examples, the_same
 from tests.wire.strategies import SENDER, TASK, objects
 
@@ -42,15 +43,15 @@ def test_what_a_participant_says_is_understood(event: Event) -> None:
 def test_what_a_server_says_is_understood(message: Message) -> None:
     encoded = masked.encode(message, TASK, masked.FORM)
     assert encoded is not None
-    assert the_same(masked.parse(encoded, Scheme.FEDERATED), message)
+    assert the_same(masked.parse(whole(encoded), Scheme.FEDERATED), message)
 
 
 def test_a_newcomer_of_round_0_keeps_the_model_it_has() -> None:
     welcome = masked.encode(events.Welcome(SENDER, 0, Weights.zeros([(2,)]), True, 1), TASK, masked.FORM)
     assert welcome is not None
-    assert msgpack.unpackb(welcome)["payload"] is None
+    assert msgpack.unpackb(whole(welcome))["payload"] is None
     assert the_same(
-        masked.parse(welcome, Scheme.FEDERATED), events.Welcome(SENDER, 0, Weights((), ()), True, 1)
+        masked.parse(whole(welcome), Scheme.FEDERATED), events.Welcome(SENDER, 0, Weights((), ()), True, 1)
     )
 
 

@@ -241,8 +241,7 @@ class FederatedSession:
     # ── closing ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _close_if_due(self, now: float) -> Sequence[Effect]:
-        due = self._round_deadline()
-        if now < due or due == math.inf:
+        if now < self._round_deadline():
             return ()
         seconds = self._clock.close(now)
         figures = RoundFigures(self.round + 1, len(self._seats), len(self._contributions), seconds)
@@ -299,5 +298,4 @@ class FederatedSession:
         return (Send((participant,), TrainingEnded(self.round, self.ended)), model)
 
     def _statistics(self) -> Statistics:
-        totals = self._totals
-        return Statistics(self.round, len(self._seats), totals.contributions, totals.average)
+        return Statistics(self.round, len(self._seats), self._totals.contributions, self._totals.average)

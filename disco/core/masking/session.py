@@ -205,7 +205,7 @@ class MaskedSession:
 
     def _go_on(self, now: float) -> Sequence[Effect]:
         """Begin an attempt, or its next phase, if that is due."""
-        over = now >= self._round_deadline() and self._round_deadline() != math.inf
+        over = now >= self._round_deadline()
         if (attempt := self._attempt) is None:
             return self._begin(now) if over else ()
         if attempt.phase is Phase.CLOSING:
