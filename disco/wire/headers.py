@@ -8,8 +8,8 @@ Source: the MessagePack specification, "Formats".
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from disco.wire.dialect import Buffer
 
@@ -27,8 +27,7 @@ class Kind(StrEnum):
     TRUTH = "a truth value"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The beginning of one object.
 
     Args:
@@ -44,16 +43,16 @@ class Header:
     code: int = 0
 
 
-#: Opcode → kind and the format of the length behind it.
+#: Opcode → kind and how many bytes of length are behind it.
 _SIZED = {
-    0xC4: (Kind.BIN, ">B"),
-    0xC5: (Kind.BIN, ">H"),
-    0xC6: (Kind.BIN, ">I"),
-    0xC7: (Kind.EXT, ">B"),
-    0xC8: (Kind.EXT, ">H"),
-    0xC9: (Kind.EXT, ">I"),
-    0xDC: (Kind.ARRAY, ">H"),
-    0xDD: (Kind.ARRAY, ">I"),
+    0xC4: (Kind.BIN, 1),
+    0xC5: (Kind.BIN, 2),
+    0xC6: (Kind.BIN, 4),
+    0xC7: (Kind.EXT, 1),
+    0xC8: (Kind.EXT, 2),
+    0xC9: (Kind.EXT, 4),
+    0xDC: (Kind.ARRAY, 2),
+    0xDD: (Kind.ARRAY, 4),
 }
 _FIXEXT_LENGTHS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}
 _FIXEXT_OPCODES = {length: opcode for opcode, length in _FIXEXT_LENGTHS.items()}
@@ -63,9 +62,8 @@ def read_header(data: Buffer) -> Header:
     """Read the header of the object that `data` is, which is whole and not empty."""
     opcode = data[0]
     if opcode in _SIZED:
-        kind, layout = _SIZED[opcode]
-        (length,) = struct.unpack_from(layout, data, 1)
-        start = 1 + struct.calcsize(layout)
+        kind, width = _SIZED[opcode]
+        length, start = int.from_bytes(data[1 : 1 + width]), 1 + width
         return (
             Header(kind, start + 1, length, data[start]) if kind is Kind.EXT else Header(kind, start, length)
         )

@@ -35,11 +35,11 @@ def expand(octets: Octets) -> Iterator[Octets]:
     """Write each byte as a msgpack integer in its shortest form, block by block."""
     for start in range(0, octets.size, BLOCK):
         block = octets[start : start + BLOCK]
-        high = block >= 0x80
-        doubled = np.repeat(block, high.view(np.uint8) + np.uint8(1))
-        prefixes = np.flatnonzero(high)
-        doubled[prefixes + np.arange(prefixes.size)] = _PREFIX
-        yield doubled
+        # Where each byte lies if the first of all lies at 1 or, with its prefix before it, at 2.
+        places = np.cumsum((block >> 7) + np.uint8(1), dtype=np.intp)
+        expanded = np.full(int(places[-1]) + 1, _PREFIX, dtype=np.uint8)
+        expanded[places] = block
+        yield expanded[1:]
 
 
 def collapse(integers: Octets, count: int, field: str) -> Octets:
@@ -53,33 +53,42 @@ def collapse(integers: Octets, count: int, field: str) -> Octets:
     Raises:
         InvalidUpdate: one is no integer of 0–255.
     """
-    # A canonical integer takes one or two bytes: a count that cannot be true allocates nothing.
-    canonical = _collapse_canonical(integers, count) if count <= integers.size <= 2 * count else None
-    return _collapse_any(integers, field) if canonical is None else canonical
+    found = collapse_first(integers, count)
+    if found is None or found[1] != integers.size:
+        return _collapse_any(integers, field)
+    return found[0]
 
 
-def _collapse_canonical(integers: Octets, count: int) -> Octets | None:
-    """Read integers in their shortest form; None when one is not."""
+def collapse_first(stream: Octets, count: int) -> tuple[Octets, int] | None:
+    """Read `count` msgpack integers at the beginning of `stream`, if they are bytes in their shortest form.
+
+    Returns:
+        The bytes, and where the integers end; None when there are fewer, or one is of another form.
+    """
+    if count > stream.size:
+        return None  # a count that cannot be true allocates nothing
     collapsed = np.empty(count, dtype=np.uint8)
     start = filled = 0
-    while start < integers.size:
-        block = integers[start : start + BLOCK]
+    while filled < count and start < stream.size:
+        block = stream[start : start + BLOCK]
         prefix = _prefixes(block)
+        if count - filled < block.size:
+            ends = np.flatnonzero(~prefix)[: count - filled]
+            until = int(ends[-1]) + 1 if ends.size == count - filled else block.size
+            block, prefix = block[:until], prefix[:until]
         if prefix[-1]:
             if block.size == 1:
                 return None  # the last prefix of all has no value
             block, prefix = block[:-1], prefix[:-1]
-        # Every prefix is followed by a value from 0x80 up, and no such value is without one.
-        high = block >= 0x80
-        if (prefix[:-1] > high[1:]).any() or np.count_nonzero(high) != 2 * np.count_nonzero(prefix):
+        # By positions: numpy copies what a mask selects run by run, and these runs are two or three bytes long.
+        values = block.compress(~prefix)
+        # No prefix is before a value below 0x80, and as many are there as values from 0x80 up.
+        low = block < 0x80
+        if (prefix[:-1] & low[1:]).any() or values.size - np.count_nonzero(low) != block.size - values.size:
             return None
-        values = block[~prefix]
-        start, until = start + block.size, filled + values.size
-        if until > count:
-            return None
-        collapsed[filled:until] = values
-        filled = until
-    return collapsed if filled == count else None
+        collapsed[filled : filled + values.size] = values
+        start, filled = start + block.size, filled + values.size
+    return (collapsed, start) if filled == count else None
 
 
 def _prefixes(block: Octets) -> NDArray[np.bool_]:

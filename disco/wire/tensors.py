@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -29,7 +30,7 @@ from disco.errors import InvalidUpdate
 from disco.wire.dialect import Buffer, WeightsForm
 from disco.wire.envelope import Spliced, unpack
 from disco.wire.headers import Header, Kind, array_header, bin_header, ext_header, read_header
-from disco.wire.integers import Octets, collapse, expand, scalars
+from disco.wire.integers import Octets, collapse, collapse_first, expand, scalars
 
 #: Extension type of a Float32Array.
 FLOAT32_ARRAY = 0x17
@@ -41,7 +42,13 @@ MAX_DIMENSIONS = 32
 #: Elements of a tensor as numpy counts them for its shape, that is without dimensions of 0.
 MAX_ELEMENTS = 2**40
 
-_FLOAT32, _FLOAT64 = 0xCA, 0xCB
+#: How far into a message its weights are looked for, to be lifted out of it.
+_HEAD_BYTES = 64
+#: What stands in a message for integers that were lifted out of it: an extension that nobody uses.
+PLACE = b"\xd4\x7e\x00"
+
+_FLOAT32, _FLOAT64, _ARRAY32 = 0xCA, 0xCB, 0xDD
+_FLOAT32_OBJECT = np.dtype([("opcode", "u1"), ("value", ">f4")])
 
 
 class _Tensor(Struct):
@@ -79,6 +86,52 @@ def read_weights(value: Buffer | Raw, field: str) -> tuple[Weights, WeightsForm]
     if header.kind is Kind.BIN:
         return decode_weights(content.data, field)
     raise InvalidUpdate(f"{field} is {header.kind}, expected bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Lifted:
+    """A message without the integers that its weights are.
+
+    Args:
+        rest: the message, with something short in their place.
+        octets: what they are.
+    """
+
+    rest: bytes
+    octets: Octets
+
+    def belongs(self, value: object) -> bool:
+        """Tell whether this value of a field, as it is in `rest`, is what stands for the integers."""
+        return isinstance(value, Raw) and bytes(value) == PLACE and self.rest.count(PLACE) == 1
+
+
+def lift(message: Buffer, field: str) -> Lifted | None:
+    """Take an array of integers out of a message before that is read, for a reader would walk over every one.
+
+    That the bytes found are the field is a guess, which `Lifted.belongs` confirms: the field's value is then what
+    stands here alone, so that a reader of the whole message comes here, too, expecting a value; it finds the array,
+    which ends where it was cut off; and all the rest it reads is the same.
+
+    Args:
+        message: any bytes.
+        field: the name of the field.
+
+    Returns:
+        None when there is none near the beginning, or when its integers are not in their shortest form.
+    """
+    view = memoryview(message)
+    name = field.encode()
+    head = bytes(view[:_HEAD_BYTES])
+    start = head.find(name) + len(name)
+    if start < len(name) or start >= len(head) - 5 or head[start] != _ARRAY32:
+        return None
+    header = read_header(view[start : start + 5])
+    found = collapse_first(np.frombuffer(view, dtype=np.uint8)[start + header.start :], header.length)
+    if found is None:
+        return None
+    octets, size = found
+    rest = b"".join((head[:start], PLACE, view[start + header.start + size :]))
+    return Lifted(rest, octets)
 
 
 def decode_weights(encoded: Buffer, field: str) -> tuple[Weights, WeightsForm]:
@@ -207,7 +260,7 @@ def _packed(tensor: Float32s) -> Iterator[Buffer]:
 def _numbers(tensor: Float32s) -> Iterator[Buffer]:
     """Write values as an array of float32."""
     yield array_header(tensor.size)
-    octets: Octets = np.empty((tensor.size, 5), dtype=np.uint8)
-    octets[:, 0] = _FLOAT32
-    octets[:, 1:] = tensor.astype(">f4").view(np.uint8).reshape(-1, 4)
-    yield octets.reshape(-1).data
+    numbers = np.empty(tensor.size, dtype=_FLOAT32_OBJECT)
+    numbers["opcode"] = _FLOAT32
+    numbers["value"] = tensor
+    yield numbers.view(np.uint8).data

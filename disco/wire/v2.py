@@ -9,6 +9,7 @@ Source: DISCO v2 wire, as spoken by npm's ``@epfml/discojs-node`` 2.1.1.
 
 from __future__ import annotations
 
+import contextlib
 import types
 from dataclasses import replace
 from typing import Any, Final, TypeAlias, cast
@@ -32,7 +33,8 @@ from disco.wire.envelope import (
     unpack,
     vocabulary,
 )
-from disco.wire.tensors import read_weights, write_weights
+from disco.wire.integers import Octets
+from disco.wire.tensors import decode_weights, lift, read_weights, write_weights
 from disco.wire.v2_words import Code
 
 NAME: Final = "v2"
@@ -82,14 +84,25 @@ def _read(decoders: _Decoders, data: Buffer) -> tuple[Any, bool]:
     return unpack(named, data), True
 
 
+def _read_weights_first(decoders: _Decoders, data: Buffer) -> tuple[Any, bool, Octets | None]:
+    """Read one message as `_read` does, and its weights where they could be read before the rest."""
+    lifted = lift(data, "weights")
+    if lifted is not None:
+        with contextlib.suppress(MalformedMessage):  # of which the message as it came says what it is
+            message, named = _read(decoders, lifted.rest)
+            if lifted.belongs(getattr(message, "weights", None)):
+                return message, named, lifted.octets
+    return *_read(decoders, data), None
+
+
 def decode(data: Buffer, sender: ParticipantID, scheme: Scheme, form: Form) -> tuple[Event, Form]:
     """Read one message of a client; see `Dialect.decode`."""
-    message, named = _read(_FROM_CLIENT[scheme], data)
+    message, named, octets = _read_weights_first(_FROM_CLIENT[scheme], data)
     form = replace(form, named=named)
     match message:
         case words.PostWeights():
             try:
-                weights, form_of_weights = read_weights(message.weights, "weights")
+                weights, form_of_weights = _weights(message.weights, octets)
             except InvalidUpdate as error:
                 return events.Misdelivered(sender, str(error)), form
             return events.Contributed(sender, message.round, weights), replace(form, weights=form_of_weights)
@@ -110,10 +123,10 @@ def decode(data: Buffer, sender: ParticipantID, scheme: Scheme, form: Form) -> t
 
 def parse(data: Buffer, scheme: Scheme) -> Message:
     """Read one message of the server; see `Dialect.parse`. The echo of `clientConnected` is an empty `Welcome`."""
-    message, _ = _read(_FROM_SERVER[scheme], data)
+    message, _, octets = _read_weights_first(_FROM_SERVER[scheme], data)
     match message:
         case words.Model():
-            weights, _ = read_weights(message.weights, "weights")
+            weights, _ = _weights(message.weights, octets)
             return events.GlobalModel(message.round, weights, participants=0, pushed=False)
         case words.Statistics(statistics=figures):
             return events.Statistics(
@@ -133,6 +146,13 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
         case words.SignalForPeer():
             return events.Signal(_id(message.peer), unopened(message.signal, "signal"))
     return events.Welcome(ParticipantID(""), 0, Weights((), ()), waiting=False, participants=0)
+
+
+def _weights(value: Raw, octets: Octets | None) -> tuple[Weights, WeightsForm]:
+    """Read weights, of which the integers may have been read."""
+    if octets is None:
+        return read_weights(value, "weights")
+    return decode_weights(octets.data, "weights")[0], WeightsForm.INTEGERS
 
 
 def _id(number: int) -> ParticipantID:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import msgpack
 import numpy as np
 import pytest
@@ -17,6 +19,13 @@ tricky = st.lists(st.sampled_from([0x00, 0x7F, 0x80, 0xCB, 0xCC, 0xCD, 0xFF]), m
 
 #: One integer below 128, as a format, in widths that are not its shortest.
 WIDTHS = [b"\xcc%c", b"\xcd\x00%c", b"\xce\x00\x00\x00%c", b"\xd1\x00%c", b"\xd3\0\0\0\0\0\0\0%c"]
+
+#: Objects of which some are no integer of a byte, and some are one in another form.
+any_object = (
+    st.sampled_from([0x00, 0x7F, 0x80, 0xCC, 0xFF, -1, 256, None, 1.0, ""]).map(msgpack.packb)
+    | st.sampled_from([0x00, 0x7F, 0x80, 0xCC, 0xFF]).map(msgpack.packb)
+    | st.builds(lambda width, value: width % value, st.sampled_from(WIDTHS), st.sampled_from([0x05, 0xCC]))
+)
 
 
 @pytest.fixture(params=[1, 2, 3, 7, integers.BLOCK])
@@ -59,6 +68,36 @@ class TestAnyBlock:
     def test_integers_of_any_width_are_read(self, widths: list[bytes]) -> None:
         encoded = b"".join(width % index for index, width in enumerate(widths))
         assert collapse(octets(encoded), len(widths), "weights").tolist() == list(range(len(widths)))
+
+    @given(objects=st.lists(any_object, max_size=20))
+    def test_a_stream_is_read_as_it_is_one_by_one(self, objects: list[bytes]) -> None:
+        values = list(map(msgpack.unpackb, objects))
+        encoded = octets(b"".join(objects))
+        if all(type(value) is int and 0 <= value <= 255 for value in values):
+            assert collapse(encoded, len(values), "weights").tolist() == values
+        else:
+            with pytest.raises(InvalidUpdate, match="weights has an element that is no integer of 0–255"):
+                collapse(encoded, len(values), "weights")
+
+
+@pytest.mark.parametrize("before", [b"", b"\x01", b"\x80\x01"])
+def test_runs_longer_than_a_block_are_read(before: bytes) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, integers.BLOCK, np.uint8).tobytes()
+    data = before + b"\xcc" * (integers.BLOCK + 1) + noise + b"\xcc"
+    encoded = np.concatenate(list(expand(octets(data))))
+    assert collapse(encoded, len(data), "weights").tobytes() == data
+
+
+def test_reading_takes_little_more_memory_than_its_result() -> None:
+    data = np.random.default_rng(0).integers(0, 256, 32 * integers.BLOCK, np.uint8)
+    encoded = np.concatenate(list(expand(data)))
+    tracemalloc.start()
+    try:
+        collapse(encoded, data.size, "weights")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < data.size + 16 * integers.BLOCK
 
 
 @pytest.mark.parametrize("value", [True, None, 1.0, "", "a", [], [1], {}, b"", b"a", -1, 256, 2**64 - 1])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from disco.core import events
 from disco.core.events import ParticipantID, Scheme
@@ -13,7 +16,7 @@ from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation
 from disco.wire import v2
 from disco.wire.dialect import Form, WeightsForm
-from disco.wire.tensors import encode_weights
+from disco.wire.tensors import PLACE, encode_weights, lift
 from tests.wire.strategies import SENDER, TASK
 
 MODEL = Weights.from_arrays([[1.0, 2.0]])
@@ -103,3 +106,71 @@ def test_a_signal_passes_unopened() -> None:
     assert event == events.Signalled(SENDER, ParticipantID("7"), signal)
     forwarded = v2.encode(events.Signal(ParticipantID("8"), signal), TASK, v2.FORM)
     assert forwarded == b"\x83\xa4type\x02\xa4peer\x08\xa6signal" + signal
+
+
+# ── Integers that are lifted out ─────────────────────────────────────────────────────────────────────────
+
+INTEGERS = list(PLAIN)
+#: The same integers with the longest header, as large models have it; and others that look like them.
+LARGE = b"\xdd" + struct.pack(">I", len(INTEGERS)) + msgpack.packb(INTEGERS)[3:]
+LIKE_THEM = [
+    LARGE[:-1],
+    LARGE + b"\x01",
+    b"\xdd\x00\x00\x00\x02\xcd\x00\x01\x05",
+    b"\xdd\x00\x00\x00\x00",
+    b"\xdd\xff\xff\xff\xff\x01",
+    b"\x81\xa7weights" + LARGE,
+    PLACE,
+    msgpack.packb(INTEGERS),
+    msgpack.packb(PLAIN),
+    b"",
+]
+values = st.just(LARGE) | st.sampled_from(LIKE_THEM)
+types = st.sampled_from([8, 11, "postWeightsToServer", 99]).map(msgpack.packb)
+others = st.sampled_from([PLACE, b"weights" + LARGE, b"text"]).map(msgpack.packb) | values
+fields = st.one_of(
+    st.tuples(st.just("weights"), values),
+    st.tuples(st.just("type"), types),
+    st.tuples(st.just("round"), st.sampled_from([b"\x00", b"\xff", b"\xa0"])),
+    st.tuples(st.just("other"), others),
+)
+#: What is in a contribution, and more or less than that, in any order.
+messages = st.builds(
+    lambda several, more, fewer: (several + more)[fewer:],
+    st.tuples(
+        st.just(("type", b"\x08")), st.tuples(st.just("weights"), values), st.just(("round", b"\x05"))
+    ).map(list),
+    st.lists(fields, max_size=2),
+    st.sampled_from([0, 0, 0, 1]),
+).flatmap(st.permutations)
+
+
+def outcome(data: bytes) -> object:
+    try:
+        event, form = v2.decode(data, SENDER, Scheme.FEDERATED, v2.FORM)
+    except MalformedMessage as error:
+        return str(error)
+    if isinstance(event, events.Contributed):
+        return event.round, event.update.shapes, [tensor.tolist() for tensor in event.update.tensors], form
+    return event, form
+
+
+@given(message=messages, after=st.sampled_from([b"", b"", b"\x01"]))
+def test_a_message_is_read_as_if_nothing_were_lifted_out_of_it(
+    message: list[tuple[str, bytes]], after: bytes
+) -> None:
+    pairs = b"".join(msgpack.packb(name) + value for name, value in message)
+    data = bytes([0x80 | len(message)]) + pairs + after
+    found = outcome(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(v2, "lift", lambda *_: None)
+        assert outcome(data) == found
+
+
+def test_integers_are_lifted_out() -> None:
+    data = b"\x83\xa4type\x08\xa7weights" + LARGE + b"\xa5round\x05"
+    lifted = lift(data, "weights")
+    assert lifted is not None
+    assert lifted.rest == b"\x83\xa4type\x08\xa7weights" + PLACE + b"\xa5round\x05"
+    assert lifted.octets.tobytes() == PLAIN
+    assert outcome(data) == (5, MODEL.shapes, [[1.0, 2.0]], v2.FORM)
