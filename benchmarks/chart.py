@@ -12,6 +12,7 @@ COLORS = {
     "hypercorn": "#7f7f7f",
     "node": "#2ca02c",
     "flower": "#ff7f0e",
+    "flower_bare": "#ffbb78",
     "stock": "#1f77b4",
     "tcp": "#9467bd",
 }

@@ -19,6 +19,7 @@ SERVERS = {
     "hypercorn": "Disco in hypercorn",
     "node": "Node",
     "flower": "Flower",
+    "flower_bare": "Flower, bare",
     "stock": "stock hypercorn",
     "tcp": "raw TCP",
 }

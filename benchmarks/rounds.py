@@ -4,12 +4,17 @@
     python -m benchmarks.rounds --url http://host:8080    any server of the DISCO protocol (v4) that takes POST /tasks
 
 A round is timed from the first byte that the first participant sends to the last byte that the last one receives. All
-servers run at once and have their rounds in turn. Flower's clients are its own (`benchmarks/peers/flower`).
+servers run at once and have their rounds in turn.
+
+Flower's server is measured twice (`benchmarks/peers/flower`). *Flower* is with its own clients, which parse their
+instructions and serialize their answers within the round. *Flower, bare* is the server alone: prebuilt messages are
+sent to it and what it sends is dropped, as the participants of the other servers do.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -18,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 from benchmarks.load.participant import Participant, post_task, together, update_frame
-from benchmarks.measuring import Row
+from benchmarks.measuring import SERVERS, Row
 from benchmarks.plan import Plan, say, start, take_turns
 from benchmarks.processes import (
     FLOWER_VERSION,
@@ -43,8 +48,12 @@ TWICE = frozenset({(32, 1_000_000), (32, 10_000_000)})
 #: Rounds that Flower is told to have; more than are measured.
 FLOWER_ROUNDS = 1_000
 FLOWER_GOAL = 5.0
+#: Who takes part at Flower's servers.
+FLOWERS = {"flower": "clients.py", "flower_bare": "bare.py"}
 #: Participants times parameters.
 MOST_FOR_FLOWER = 100_000_000
+#: What one parameter of one participant takes where both of Flower's servers run at once: 10 GB at 8 × 10M.
+BYTES_FOR_BOTH = 120
 
 
 class Rounds:
@@ -72,9 +81,11 @@ class Rounds:
 
 
 class FlowerRounds:
-    """Flower's server and its clients, for one cell. Both processes end with the stack."""
+    """Flower's server and who takes part, for one cell. Both programs end with the stack."""
 
-    def __init__(self, stack: ExitStack, participants: int, parameters: int) -> None:
+    def __init__(
+        self, stack: ExitStack, participants: int, parameters: int, clients: str = FLOWERS["flower"]
+    ) -> None:
         """Start both, and wait until everybody has the first model.
 
         Raises:
@@ -87,7 +98,7 @@ class FlowerRounds:
         server = [python, "server.py", *cell, str(FLOWER_ROUNDS)]
         self.server = stack.enter_context(process(server, folder, quiet))
         wait_for_port(port)
-        self._clients = stack.enter_context(process([python, "clients.py", *cell], folder, quiet))
+        self._clients = stack.enter_context(process([python, clients, *cell], folder, quiet))
         said(self._clients, "(ready)")
 
     def one(self) -> float:
@@ -102,7 +113,7 @@ class FlowerRounds:
 def sessions(
     servers: dict[str, Server], participants: int, parameters: int
 ) -> Iterator[tuple[dict[str, Rounds | FlowerRounds], dict[str, str]]]:
-    """Open one cell's session on every server and on Flower's; also tells why Flower cannot be had."""
+    """Open one cell's session on every server and on Flower's; also tells why one of Flower's cannot be had."""
     found: dict[str, Rounds | FlowerRounds] = {}
     notes: dict[str, str] = {}
     with ExitStack() as stack:
@@ -110,14 +121,27 @@ def sessions(
             rounds = Rounds(server, participants, parameters, post=name != "node")
             stack.callback(rounds.close)
             found[name] = rounds
-        try:
-            if participants * parameters > MOST_FOR_FLOWER:
-                raise PeerMissing("its server alone takes 7 GB there")
-            found["flower"] = FlowerRounds(stack, participants, parameters)
-        except PeerMissing as error:
-            notes["flower"] = str(error)
-            say(f"Flower is left out: {error}")
+        for name, clients in FLOWERS.items():
+            try:
+                must_fit(name, participants * parameters)
+                found[name] = FlowerRounds(stack, participants, parameters, clients)
+            except PeerMissing as error:
+                notes[name] = str(error)
+                say(f"{SERVERS[name]} is left out: {error}")
         yield found, notes
+
+
+def must_fit(flower: str, values: int) -> None:
+    """See that one of Flower's servers fits into memory beside the rest, with so many values in a round.
+
+    Raises:
+        PeerMissing: it does not.
+    """
+    if values > MOST_FOR_FLOWER:
+        raise PeerMissing("its server alone takes 7 GB there")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if flower != "flower" and values * BYTES_FOR_BOTH > memory:
+        raise PeerMissing(f"both of Flower's servers take {values * BYTES_FOR_BOTH / 1e9:.0f} GB there")
 
 
 def rounds_for(plan: Plan, participants: int, parameters: int) -> int:
