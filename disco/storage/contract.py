@@ -170,5 +170,15 @@ class Store(Protocol):
         Behaviour: unknown ID → `UnknownTask`.
         """
 
+    @property
+    def untidy(self) -> bool:
+        """Whether a round that was kept has left something to `tidy`."""
+
+    def tidy(self) -> None:
+        """Do what can wait until it has been said that a round is durable, such as removing what is forgotten.
+
+        Behaviour: nothing to tidy → nothing. What cannot be tidied now, or never is, goes with a later change.
+        """
+
     def close(self) -> None:
         """Let go of the data directory. The store cannot be used afterwards."""

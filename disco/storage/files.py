@@ -1,12 +1,13 @@
 """Files that are wholly there or not at all.
 
-A file is written under a temporary name in its own directory, fsynced and renamed, and the directory is
-fsynced. What a store keeps carries the CRC-32 of its content in its name: a name never stands for two
-contents, so nothing is ever overwritten, and whoever reads while others write gets the bytes it asked for or
-none.
+A file that replaces another (`replacing`) is written under a temporary name in its own directory, fsynced and
+renamed, and the directory is fsynced. What a store keeps (`keep`) carries the CRC-32 of its content in its name: a
+name never stands for two contents, so nothing is ever overwritten, and whoever reads while others write gets the
+bytes it asked for or none. Nobody looks for such a name before a row has it, which is after all the fsyncs; so it
+is renamed before the first of them, and the second finds most of its work done.
 
 CRC-32 tells damage, not malice. It passes over 40 MB in 9 ms where BLAKE2b takes 43 ms (zlib and hashlib of
-Python 3.11 on a 2-core machine), well below the fsync beside it.
+Python 3.11 on a 2-core machine), while the disk is busy with what has been written.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ Chunk: TypeAlias = bytes | memoryview
 
 #: How the name of a file ends that is not finished. Whoever owns the directory may remove it.
 TEMPORARY = ".tmp"
+
+#: A large file is written in so many pieces, none smaller than so many bytes. More pieces overlap better with the
+#: disk, but after each the writer may have to wait for the interpreter.
+PIECES = 4
+PIECE_BYTES = 256 * 1024
 
 _FLOAT32 = np.dtype("<f4")
 
@@ -99,20 +105,53 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def keep(directory: Path, stem: str, suffix: str, chunks: Sequence[Chunk]) -> Kept:
-    """Write `chunks`, one after the other, to a file of `directory` that is named by its content.
+    """Write `chunks`, one after the other, to a file of `directory` that is named by its content, durably.
+
+    A crash may leave a file of that name that is not whole; nobody has been told of it.
 
     Raises:
         StorageError: the disk refused; there is no such file.
     """
-    kept = Kept(sum(len(chunk) for chunk in chunks), checksum(chunks))
-    path = directory / kept.name(stem, suffix)
-    try:
-        with replacing(path) as file:
-            file.writelines(chunks)
-    except StorageError:
-        discard(path)  # it may have got its name before the directory could not be synced
-        raise
+    size = sum(map(len, chunks))
+    path = directory / Kept(size, 0).name(stem, suffix)  # its checksum is known when all of it is written
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
+    made = [temporary]
+    with refusals(path, "written"):
+        try:
+            with open(temporary, "wb") as file:
+                kept = Kept(size, _write(file, chunks, max(PIECE_BYTES, -(-size // PIECES))))
+                file.flush()
+                made.append(directory / kept.name(stem, suffix))
+                os.replace(temporary, made[-1])
+                os.fsync(file.fileno())
+            sync_directory(directory)
+        except BaseException:
+            for left in made:
+                discard(left)
+            raise
     return kept
+
+
+def _write(file: BinaryIO, chunks: Sequence[Chunk], piece: int) -> int:
+    """Write `chunks` and return their CRC-32, which is reckoned while the disk writes."""
+    crc = written = begun = 0
+    for chunk in chunks:
+        for start in range(0, len(chunk), piece):
+            part = memoryview(chunk)[start : start + piece]
+            file.write(part)
+            written += len(part)
+            if written - begun >= piece:
+                _begin_writing(file.fileno(), begun, written - begun)
+                begun = written
+            crc = zlib.crc32(part, crc)
+    return crc
+
+
+def _begin_writing(descriptor: int, start: int, size: int) -> None:
+    """Let the disk begin with a part of a file that is to be fsynced, without waiting for it."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        with suppress(OSError):  # it is a hint, and not every file system takes it
+            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def checksum(chunks: Sequence[Chunk]) -> int:

@@ -50,16 +50,18 @@ class Leftovers:
         self._doubtful: set[Path] = set()  # written for a transaction that failed
 
     @contextmanager
-    def transaction(self, *written: Path) -> Iterator[set[Path]]:
+    def transaction(self, *written: Path, later: bool = False) -> Iterator[set[Path]]:
         """Commit what the block does, or nothing of it.
 
         Args:
             written: the files that it will name. They go if it fails.
+            later: whether files that no row names any more wait for `remove`, or for the next transaction.
 
         Yields:
-            A set to add the files to that no row will name once it has committed. They go then.
+            A set to add the files to that no row will name once it has committed. They go then, or `later`.
         """
         superfluous: set[Path] = set()
+        self._superfluous.difference_update(written)  # a file that could not be removed may be wanted again
         try:
             with database_refusals(self._database), transaction(self._connection):
                 yield superfluous
@@ -68,10 +70,15 @@ class Leftovers:
             # After an I/O error a crash could still bring the transaction back from the write-ahead log, and
             # with it a row that needs its file. The next commit overwrites it there.
             if primary_code(error.__cause__) != sqlite3.SQLITE_IOERR:
-                self.tidy()
+                self._decide()
+                self.remove()
             raise
+        self._decide()
+        if later:
+            self.remove()  # what has waited since another one
         self._superfluous |= superfluous
-        self.tidy()
+        if not later:
+            self.remove()
 
     def sweep(self, directories: Iterable[Path]) -> None:
         """Remove what a crash left behind in the directories of tasks, and of tasks that there are not."""
@@ -82,12 +89,27 @@ class Leftovers:
     def abandon(self, paths: set[Path]) -> None:
         """Remove files that were written for a transaction that did not come to its beginning."""
         self._doubtful |= paths
-        self.tidy()
+        self._decide()
+        self.remove()
 
-    def tidy(self) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to `remove`."""
+        return bool(self._superfluous)
+
+    def remove(self) -> None:
         """Remove what is certain. What cannot be removed now is tried again with the next."""
+        if self._superfluous:
+            self._superfluous = {path for path in self._superfluous if not discard(path)}
+
+    def close(self) -> None:
+        """Remove what can be removed, and leave the rest to the sweep of whoever opens the directory next."""
+        self.remove()
+        self._superfluous.clear()
+
+    def _decide(self) -> None:
+        """Find out what no row names of the files that are in doubt. If the database does not tell, they stay so."""
         if self._doubtful:
             with suppress(StorageError):
                 self._superfluous |= self._doubtful - self._named()
                 self._doubtful.clear()
-        self._superfluous = {path for path in self._superfluous if not discard(path)}

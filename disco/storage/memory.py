@@ -158,6 +158,14 @@ class MemoryStore:
         entry = self._find(task)
         return entry.closed_rounds, entry.contributions
 
+    @property
+    def untidy(self) -> bool:
+        """Tell that there is nothing to tidy."""
+        return False
+
+    def tidy(self) -> None:
+        """Do nothing: what is forgotten is gone."""
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 

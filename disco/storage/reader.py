@@ -29,6 +29,7 @@ from disco.core.weights import Float32s, Structure, Weights
 from disco.errors import InvalidTask, StorageError, UnknownRound, UnknownTask
 from disco.storage.contract import RoundRecord, StoredTask
 from disco.storage.files import Kept, floats_of, read, read_floats
+from disco.storage.rounds import files_of, placed, state_files
 from disco.storage.rows import Held, TaskRow
 from disco.storage.schema import database_refusals, primary_code, require_current
 
@@ -198,14 +199,12 @@ class SqliteReader:
         return floats_of(held.content, held.kept, f"{path.stem} in {self._path}")
 
     def _state_files(self, row: TaskRow) -> set[Path]:
-        columns = "SELECT name, round, state_bytes, state_crc32 FROM states WHERE task = ?"
-        found = self._select(f"{columns} AND content IS NULL", row.sequence)
-        return {row.state_path(name, number, Kept(size, crc32)) for name, number, size, crc32 in found}
+        with database_refusals(self._path):
+            return state_files(self._connection, row)
 
-    def _round_files(self, row: TaskRow, rule: str = "", *values: object) -> set[Path]:
-        columns = "SELECT number, weights_bytes, weights_crc32 FROM rounds WHERE task = ?"
-        found = self._select(f"{columns} AND content IS NULL {rule}", row.sequence, *values)
-        return {row.round_path(number, Kept(size, crc32)) for number, size, crc32 in found}
+    def _round_files(self, row: TaskRow) -> set[Path]:
+        with database_refusals(self._path):
+            return files_of(placed(self._connection, row))
 
     def _directory(self, sequence: int, task: TaskID) -> Path:
         # The sequence keeps titanic and Titanic apart, also where the file system does not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,11 @@ class Held:
 
     kept: Kept
     content: bytes | None = None
+
+    @property
+    def inline_bytes(self) -> int:
+        """How many bytes of it are in the database."""
+        return 0 if self.content is None else self.kept.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,10 @@ class TaskRow:
         """The files that a round's weights are in: one or none."""
         return {self.round_path(number, weights.kept)} if weights.content is None else set()
 
-    def files_of_state(self, name: str, number: int, state: Held) -> set[Path]:
-        """The files that one array of the strategy's is in: one or none."""
-        return {self.state_path(name, number, state.kept)} if state.content is None else set()
+    def files_of_states(self, number: int, states: Mapping[str, Held]) -> set[Path]:
+        """The files that the strategy's arrays after a round are in."""
+        return {
+            self.state_path(name, number, state.kept)
+            for name, state in states.items()
+            if state.content is None
+        }

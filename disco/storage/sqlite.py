@@ -5,15 +5,16 @@ removed after the transaction that forgets it has committed; so every row's file
 leaves behind is a file without a row, which the next opening removes. A small model is in its row: one wait for
 the disk where a file takes three.
 
-    save_round:   write 7-…f32.tmp → fsync → rename → fsync directory → COMMIT → remove what was pruned
+    save_round:   write 7-…f32.tmp → rename → fsync → fsync directory → COMMIT     tidy: remove what was pruned
                   └──────────── a crash here leaves round 6 ────────┘ └──── a crash here leaves round 7 ────┘
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from disco.core.aggregation import State
@@ -31,10 +32,19 @@ from disco.storage.files import Chunk, Kept, checksum, chunks_of, discard, keep,
 from disco.storage.leftovers import Leftovers
 from disco.storage.lock import DirectoryLock
 from disco.storage.reader import SqliteReader
+from disco.storage.rounds import count_round, delete_rounds, files_of, insert_round, placed, replace_states
 from disco.storage.rows import ROUNDS, Held, TaskRow
+from disco.storage.schema import database_refusals
+from disco.storage.standing import Standing, read_standing
 
 #: Arrays up to this many bytes are in their rows.
 INLINE_BYTES = 256 * 1024
+
+#: `tidy` has something to do when about so many bytes are in the write-ahead log. At twice as many SQLite moves them
+#: to the database in the midst of a commit.
+LOG_BYTES = 2 * 1024 * 1024
+#: What a round puts into the log besides its arrays: some pages of 4 KiB.
+_ROUND_LOG_BYTES = 5 * 4096
 
 
 class SqliteStore(SqliteReader):
@@ -73,6 +83,8 @@ class SqliteStore(SqliteReader):
             self._leftovers = Leftovers(self._path, connection, self._named)
             self._transaction = self._leftovers.transaction
             self._leftovers.sweep(task_directories(data_dir))
+            self._standings: dict[TaskID, Standing] = {}
+            self._logged_bytes = 0
             undo.pop_all()
 
     def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
@@ -102,7 +114,7 @@ class SqliteStore(SqliteReader):
                 f"INSERT INTO tasks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (sequence, task.id, _document(task), source, now, shapes, kept.size, kept.crc32),
             )
-            self._insert_round(sequence, RoundRecord(0, now, 0, 0, 0.0), weights)
+            insert_round(self._connection, sequence, RoundRecord(0, now, 0, 0, 0.0), weights)
 
     def update_task(self, task: Task) -> None:
         """Replace a task's document, durably. Its rounds and its model stay.
@@ -126,6 +138,7 @@ class SqliteStore(SqliteReader):
             StorageError: the disk refused; nothing has changed.
         """
         row = self._find(task)
+        self._standings.pop(task, None)
         with self._transaction() as superfluous:
             self._connection.execute("DELETE FROM tasks WHERE sequence = ?", (row.sequence,))
             superfluous.add(row.directory)
@@ -146,26 +159,29 @@ class SqliteStore(SqliteReader):
             InvalidUpdate: the weights do not have the model's structure.
             StorageError: the number is not larger than the latest, or the disk refused; nothing has changed.
         """
-        row = self._find(task)
+        standing = self._standings.pop(task, None) or self._stand(task, self._keep_last, self._keep_every)
+        row, number = standing.row, record.number
         weights.require_structure(row.shapes)
-        ((latest,),) = self._select("SELECT max(number) FROM rounds WHERE task = ?", row.sequence)
-        if record.number <= latest:
-            raise StorageError(f"Round {record.number} of {task} cannot follow round {latest}")
-        held = self._hold(row.rounds, str(record.number), chunks_of(weights))
-        written = row.files_of_round(record.number, held)
-        states = self._hold_state(row, record.number, written, state or {})
-        for name, each in states.items():
-            written |= row.files_of_state(name, record.number, each)
-        with self._transaction(*written) as superfluous:
-            self._insert_round(row.sequence, record, held)
-            remember(self._connection, row.sequence, record.number, counted)
-            superfluous.update(self._replace_state(row, record.number, states))
-            self._connection.execute(
-                "UPDATE tasks SET closed_rounds = closed_rounds + 1, contributions = contributions + ?,"
-                " spent = spent + ? WHERE sequence = ?",
-                (record.contributions, cost, row.sequence),
-            )
-            superfluous.update(self._prune(row, self._keep_last, self._keep_every))
+        if number <= standing.latest:
+            raise StorageError(f"Round {number} of {task} cannot follow round {standing.latest}")
+        held = self._hold(row.rounds, str(number), chunks_of(weights))
+        files = row.files_of_round(number, held)
+        states = self._hold_state(row, number, files, state or {})
+        files_of_states = row.files_of_states(number, states)
+        leaving = standing.leaving(self._keep_every)
+        with self._transaction(*files, *files_of_states, later=True) as superfluous:
+            # These go first: what they leave free in the database the new row takes.
+            delete_rounds(self._connection, row.sequence, leaving)
+            insert_round(self._connection, row.sequence, record, held)
+            if standing.counted or counted.keys:
+                remember(self._connection, row.sequence, number, counted)
+            if standing.remembers or states:
+                replace_states(self._connection, row.sequence, number, states)
+            count_round(self._connection, row.sequence, record.contributions, cost)
+            superfluous.update(standing.state_files, files_of(leaving))
+        standing.advance((number, files), files_of_states, bool(states), bool(counted.keys))
+        self._standings[task] = standing
+        self._logged_bytes += _ROUND_LOG_BYTES + sum(each.inline_bytes for each in (held, *states.values()))
 
     def add_figures(
         self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
@@ -178,6 +194,8 @@ class SqliteStore(SqliteReader):
             StorageError: the disk refused; nothing has changed.
         """
         row = self._find(task)
+        if marks is not None:
+            self._standings.pop(task, None)
         with self._transaction():
             if not amend(self._connection, row.sequence, number, figures):
                 raise UnknownRound(f"The task {task} has no round {number} on disk")
@@ -193,9 +211,11 @@ class SqliteStore(SqliteReader):
         """
         if keep_last < 1 or every < 1:
             raise ValueError("keep_last and every must be at least 1")
-        row = self._find(task)
+        self._standings.pop(task, None)
+        standing = self._stand(task, keep_last, every)
         with self._transaction() as superfluous:
-            superfluous.update(self._prune(row, keep_last, every))
+            delete_rounds(self._connection, standing.row.sequence, standing.older)
+            superfluous.update(files_of(standing.older))
 
     def reset_rounds(self, task: TaskID) -> None:
         """Forget every round but 0, which becomes the latest; the totals are 0 again. What was spent stays.
@@ -205,17 +225,37 @@ class SqliteStore(SqliteReader):
             StorageError: the disk refused; nothing has changed.
         """
         row = self._find(task)
+        self._standings.pop(task, None)
         with self._transaction() as superfluous:
-            superfluous.update(self._forget_rounds(row, "number > 0"))
+            superfluous.update(
+                files_of(placed(self._connection, row, "AND number > 0")), self._state_files(row)
+            )
+            self._connection.execute("DELETE FROM rounds WHERE task = ? AND number > 0", (row.sequence,))
             forget(self._connection, row.sequence)
             put_marks(self._connection, row.sequence, {})
-            superfluous.update(self._replace_state(row, 0, {}))
+            replace_states(self._connection, row.sequence, 0, {})
             self._connection.execute(
                 "UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (row.sequence,)
             )
 
+    @property
+    def untidy(self) -> bool:
+        """Whether `tidy` has something to do."""
+        return self._leftovers.waiting or self._logged_bytes > LOG_BYTES
+
+    def tidy(self) -> None:
+        """Remove the files of rounds that are forgotten, and move what was committed from the log to the database."""
+        self._leftovers.remove()
+        if self._logged_bytes > LOG_BYTES:
+            self._logged_bytes = 0
+            with suppress(sqlite3.Error):  # what could not be moved is in the log and stays there
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def close(self) -> None:
         """Let go of the data directory. A second time does nothing."""
+        self._leftovers.close()
+        self._standings.clear()
+        self._logged_bytes = 0
         super().close()
         self._lock.release()
 
@@ -230,23 +270,6 @@ class SqliteStore(SqliteReader):
             return Held(keep(directory, stem, ".f32", chunks))
         return Held(Kept(size, checksum(chunks)), b"".join(chunks))
 
-    def _insert_round(self, task: int, record: RoundRecord, weights: Held) -> None:
-        self._connection.execute(
-            "INSERT INTO rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                task,
-                record.number,
-                record.closed_at,
-                record.participants,
-                record.contributions,
-                record.seconds,
-                json.dumps(dict(record.figures)),
-                weights.kept.size,
-                weights.kept.crc32,
-                weights.content,
-            ),
-        )
-
     def _hold_state(self, row: TaskRow, number: int, written: set[Path], state: State) -> dict[str, Held]:
         """Hold what the strategy remembers; if that fails, the files `written` before go too."""
         states: dict[str, Held] = {}
@@ -255,33 +278,14 @@ class SqliteStore(SqliteReader):
                 chunks = chunks_of(Weights.from_flat(values, ((values.size,),)))
                 states[name] = self._hold(row.directory, f"state-{name}-{number}", chunks)
         except StorageError:
-            files = (row.files_of_state(name, number, held) for name, held in states.items())
-            self._leftovers.abandon(written.union(*files))
+            self._leftovers.abandon(written | row.files_of_states(number, states))
             raise
         return states
 
-    def _replace_state(self, row: TaskRow, number: int, states: dict[str, Held]) -> set[Path]:
-        """Let rows hold other states, in a transaction, and return the files that were named before."""
-        before = self._state_files(row)
-        self._connection.execute("DELETE FROM states WHERE task = ?", (row.sequence,))
-        values = [
-            (row.sequence, name, number, held.kept.size, held.kept.crc32, held.content)
-            for name, held in states.items()
-        ]
-        self._connection.executemany("INSERT INTO states VALUES (?, ?, ?, ?, ?, ?)", values)
-        return before
-
-    def _prune(self, row: TaskRow, keep_last: int, every: int) -> set[Path]:
-        newest = "SELECT number FROM rounds WHERE task = ? ORDER BY number DESC LIMIT ?"
-        marked = "SELECT round FROM marks WHERE task = ?"
-        rule = f"number > 0 AND number % ? != 0 AND number NOT IN ({newest}) AND number NOT IN ({marked})"
-        return self._forget_rounds(row, rule, every, row.sequence, keep_last, row.sequence)
-
-    def _forget_rounds(self, row: TaskRow, rule: str, *values: object) -> set[Path]:
-        """Delete the rows of rounds, in a transaction, and return the files to remove after it."""
-        files = self._round_files(row, f"AND {rule}", *values)
-        self._connection.execute(f"DELETE FROM rounds WHERE task = ? AND {rule}", (row.sequence, *values))
-        return files
+    def _stand(self, task: TaskID, keep_last: int, every: int) -> Standing:
+        row = self._find(task)
+        with database_refusals(self._path):
+            return read_standing(self._connection, row, keep_last, every)
 
     def _named(self) -> set[Path]:
         """Return every file and directory that a row names."""

@@ -74,8 +74,9 @@ def bits(given: Weights) -> bytes:
 
 
 def save(store: Store, name: str, number: int, contributions: int = 2) -> None:
-    """Save a round whose weights follow from its number."""
+    """Save a round whose weights follow from its number, and tidy up after it."""
     store.save_round(task(name).id, record(number, contributions), weights(number))
+    store.tidy()
 
 
 def snapshot(store: Store) -> list[Any]:

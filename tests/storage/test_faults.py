@@ -18,7 +18,7 @@ from disco.core.events import TaskID
 from disco.errors import StorageError
 from disco.storage import files
 from disco.storage.sqlite import SqliteStore
-from tests.storage.samples import model, record, save, snapshot, task, weights
+from tests.storage.samples import bits, model, record, save, snapshot, task, weights
 
 TITANIC = TaskID("titanic")
 
@@ -155,15 +155,52 @@ def test_a_failed_commit_survives_the_end_of_its_process_whole_or_not_at_all(
 def test_files_that_cannot_be_removed_are_removed_with_the_next_change(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", refuse)
         save(store, "titanic", 3)
     assert round_files(tmp_path) == [0, 2, 3]
     save(store, "titanic", 4)
     assert round_files(tmp_path) == [0, 4]
+
+
+def test_a_file_that_could_not_be_removed_stays_when_it_is_kept_again(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        store.reset_rounds(TITANIC)
+    assert round_files(tmp_path) == [0, 2]
+    save(store, "titanic", 2)
+    assert round_files(tmp_path) == [0, 2]
+    assert bits(store.round_weights(TITANIC, 2)) == bits(weights(2))
+
+
+def test_files_that_cannot_be_removed_are_left_to_the_next_opening(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        save(store, "titanic", 3)
+        store.close()
+    assert not store.untidy
+    assert round_files(tmp_path) == [0, 2, 3]
+    SqliteStore(tmp_path).close()
+    assert round_files(tmp_path) == [0, 3]
+
+
+def test_a_round_s_files_go_when_it_is_tidied_up_and_not_before(store: SqliteStore, tmp_path: Path) -> None:
+    store.save_round(TITANIC, record(3), weights(3))
+    assert (store.untidy, round_files(tmp_path)) == (True, [0, 2, 3])
+    store.tidy()
+    assert (store.untidy, round_files(tmp_path)) == (False, [0, 3])
+
+
+def test_a_round_s_files_go_with_the_next_round_if_nobody_tidies_up(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    for number in (3, 4, 5):
+        store.save_round(TITANIC, record(number), weights(number))
+        assert round_files(tmp_path) == [0, number - 1, number]
 
 
 def test_what_a_crash_left_behind_is_removed_at_the_next_opening(store: SqliteStore, tmp_path: Path) -> None:
@@ -215,6 +252,10 @@ def test_a_closed_store_refuses_and_can_be_closed_again(store: SqliteStore) -> N
 def test_a_rule_that_would_forget_the_latest_round_is_refused(tmp_path: Path, rule: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         SqliteStore(tmp_path, **rule)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def model_files(data_dir: Path) -> set[Path]:

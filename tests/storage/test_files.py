@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,27 @@ def test_a_kept_file_is_named_by_its_content(tmp_path: Path) -> None:
     kept = files.keep(tmp_path, "model", ".bin", [b"123", b"456789"])
     assert kept == Kept(9, 0xCBF43926)  # the check value of CRC-32/ISO-HDLC
     assert (tmp_path / "model-cbf43926.bin").read_bytes() == b"123456789"
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1_500_001], [300_000] * 7, [10, 2_000_000, 0, 10]])
+def test_a_file_that_is_written_in_pieces_is_whole(tmp_path: Path, sizes: list[int]) -> None:
+    chunks = [np.random.default_rng(size).bytes(size) for size in sizes]
+    kept = files.keep(tmp_path, "1", ".f32", [memoryview(chunk) for chunk in chunks])
+    assert kept == Kept(sum(sizes), files.checksum(chunks))
+    assert files.read(tmp_path / kept.name("1", ".f32"), kept).tobytes() == b"".join(chunks)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_is_kept_where_the_disk_takes_no_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse, raising=False)
+    kept = files.keep(tmp_path, "1", ".f32", [bytes(1_000_000)])
+    monkeypatch.delattr(os, "posix_fadvise")
+    assert kept == files.keep(tmp_path, "1", ".f32", [bytes(1_000_000)])
 
 
 @pytest.mark.parametrize(
