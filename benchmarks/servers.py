@@ -19,10 +19,14 @@ from hypercorn.config import Config
 from quart import websocket
 from quart_trio import QuartTrio
 
+from disco.runtime.poll import Poll
+from disco.runtime.transport import Received, Sent
 from disco.web import hypercorn_seam
 from disco.web.hypercorn_seam import EXTENSION
 
 LIMIT_BYTES = 1 << 30
+
+poll = Poll()
 
 
 async def disco_app(scope: Any, receive: Any, send: Any) -> None:
@@ -32,10 +36,21 @@ async def disco_app(scope: Any, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": f"lifespan.{step}.complete"})
         return
-    transport = await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES)
+    transport = await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES, poll=poll)
     path = scope["path"]
-    while (data := await transport.receive()) is not None:
-        if path == "/echo":
+    begun = False
+
+    def echo(data: Received) -> bool:
+        nonlocal begun
+        sent = transport.send_now(data)
+        begun = sent is Sent.PART
+        return sent is Sent.ALL
+
+    while (data := await transport.receive(echo if path == "/echo" else None)) is not None:
+        if begun:
+            await transport.flush()
+            begun = False
+        elif path == "/echo":
             await transport.send(data)
         elif path == "/source":
             size, count = struct.unpack("<II", data)
@@ -84,6 +99,7 @@ async def serve_http(app: Any) -> None:
     config.backlog = 1024
     config.websocket_max_message_size = LIMIT_BYTES
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll.run)
         (url,) = await nursery.start(partial(hypercorn.trio.serve, app, config))
         announce(int(url.rpartition(":")[2]))
 

@@ -24,6 +24,7 @@ from disco.metrics import Metrics
 from disco.runtime.budget import Budget
 from disco.runtime.directory import Directory
 from disco.runtime.keeper import Keeper
+from disco.runtime.poll import AVAILABLE, Poll
 from disco.runtime.tracing import configured_tracer
 from disco.settings import Settings
 from disco.storage.catalogue import TaskProvider, from_provider, load_folder
@@ -130,7 +131,10 @@ class Disco(QuartTrio):
             Door(self.settings.limits),
             nursery,
             Guests(self.gate, self.settings.access.recheck_seconds),
+            Poll() if AVAILABLE else None,
         )
+        if self.lobby.poll is not None:
+            nursery.start_soon(self.lobby.poll.run)
         nursery.start_soon(self.lobby.watched.watch)
         log.info("access: %s", self.gate.describe())
         observe.watch(self)

@@ -83,6 +83,17 @@ class Histogram:
             yield number(bound), seen
 
 
+@dataclass(slots=True)
+class Counter:
+    """What has been counted under one name and set of labels."""
+
+    value: float = 0
+
+    def add(self, amount: float = 1) -> None:
+        """Count so many more."""
+        self.value += amount
+
+
 class Metrics:
     """Counters and histograms by name and labels, and whom to ask for gauges. Cheap enough for every message.
 
@@ -90,19 +101,23 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self._counters: dict[str, dict[Labels, float]] = {}
+        self._counters: dict[str, dict[Labels, Counter]] = {}
         self._histograms: dict[str, dict[Labels, Histogram]] = {}
         self._watched: list[Callable[[], Iterable[Reading]]] = []
 
+    def counter(self, name: str, **labels: str) -> Counter:
+        """Return a counter, for those who count often; the same whenever it is asked for."""
+        series = self._counters.setdefault(name, {})
+        return series.setdefault(tuple(sorted(labels.items())), Counter())
+
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add `amount` to a counter."""
-        series = self._counters.setdefault(name, {})
-        key = tuple(sorted(labels.items()))
-        series[key] = series.get(key, 0) + amount
+        self.counter(name, **labels).add(amount)
 
     def value(self, name: str, **labels: str) -> float:
         """Return a counter's value; 0 if it was never counted."""
-        return self._counters.get(name, {}).get(tuple(sorted(labels.items())), 0)
+        counter = self._counters.get(name, {}).get(tuple(sorted(labels.items())))
+        return 0 if counter is None else counter.value
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add one measurement to a histogram."""
@@ -130,10 +145,10 @@ class Metrics:
         return "".join(f"{line}\n" for line in self._lines())
 
     def _lines(self) -> Iterator[str]:
-        for name, series in sorted(self._counters.items()):
+        for name, counters in sorted(self._counters.items()):
             yield from _head(name, f"disco_{name}_total", "counter")
-            for labels, value in sorted(series.items()):
-                yield f"disco_{name}_total{_labelled(labels)} {number(value)}"
+            for labels, counter in sorted(counters.items(), key=lambda item: item[0]):
+                yield f"disco_{name}_total{_labelled(labels)} {number(counter.value)}"
         for name, measured in sorted(self._histograms.items()):
             yield from _head(name, f"disco_{name}", "histogram")
             for labels, histogram in sorted(measured.items()):

@@ -19,6 +19,8 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import trio
 
+from disco.runtime.poll import Poll
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Result = TypeVar("Result")
 
@@ -90,13 +92,14 @@ def over(stream: trio.abc.Stream) -> ByteStream:
 class SocketBytes:
     """A plain TCP connection."""
 
-    __slots__ = ("_full", "_received", "_sent", "_socket", "_stream")
+    __slots__ = ("_full", "_poll", "_received", "_sent", "_socket", "_stream")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._socket = stream.socket
         self._received = self._sent = 0  # since the last yield
         self._full = False  # the last read was
+        self._poll: Poll | None = None  # while the reader waits there
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with suppress(OSError):  # not TCP, or gone already: whoever reads will learn it
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, QUEUED_BYTES)
@@ -113,6 +116,26 @@ class SocketBytes:
         data = await self._receive(lambda descriptor: os.read(descriptor, room), len, patience)
         self._full = len(data) == room
         return data
+
+    def read_now(self) -> bytes | None:
+        """Return what has arrived, at most `FULL_READ_BYTES`; None if that is nothing yet, nothing at the end."""
+        room = FULL_READ_BYTES if self._full else READ_BYTES
+        try:
+            data = os.read(self._descriptor(), room)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        self._full = len(data) == room
+        return data
+
+    async def rest(self, poll: Poll, ready: Callable[[], bool]) -> None:
+        """Let `poll` call `ready`, which is to `read_now`, whenever something has arrived, until it returns False."""
+        self._poll = poll
+        try:
+            await poll.wait(self._descriptor(), ready)
+        finally:
+            self._poll = None
 
     async def read_into(self, target: memoryview, patience: float = inf) -> int:
         """See `ByteStream.read_into`."""
@@ -172,7 +195,7 @@ class SocketBytes:
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
         self._sent += max(count, CALL_BYTES)
-        return _rest(parts, count)
+        return _unsent(parts, count)
 
     def _descriptor(self) -> int:
         descriptor = self._socket.fileno()
@@ -186,16 +209,22 @@ class SocketBytes:
 
     async def close(self) -> None:
         """See `ByteStream.close`."""
+        self._wake_reader()
         await self._stream.aclose()
 
     async def abort(self) -> None:
         """See `ByteStream.abort`."""
+        self._wake_reader()
         with suppress(OSError):  # closed already
             self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         await trio.aclose_forcefully(self._stream)
 
+    def _wake_reader(self) -> None:
+        if self._poll is not None:
+            self._poll.leave(self._socket.fileno())
 
-def _rest(parts: Sequence[Buffer], sent: int) -> Sequence[Buffer]:
+
+def _unsent(parts: Sequence[Buffer], sent: int) -> Sequence[Buffer]:
     """Return what remains of the parts after their first `sent` bytes."""
     for index, part in enumerate(parts):
         if sent < len(part):

@@ -14,6 +14,7 @@ import trio
 
 from disco.core.events import Joined, ParticipantID, Scheme
 from disco.errors import DiscoError, ProtocolViolation
+from disco.metrics import Counter
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.lines import Line
 from disco.runtime.outbox import Farewell, Outbox, Rest
@@ -27,6 +28,8 @@ log = logging.getLogger("disco.runtime")
 
 #: Messages above this size are decoded in a worker thread by dialects that have to take weights apart.
 THREAD_BYTES = 256 * 1024
+#: Messages up to this size may be handled at once, between those of others.
+AT_ONCE_BYTES = 64 * 1024
 #: Seconds that a client which is sent away has to take what waits for it, and the reason.
 FAREWELL_SECONDS = 5.0
 
@@ -70,6 +73,8 @@ class Connection:
         self._nursery: trio.Nursery | None = None  # while it is open
         self._writing: trio.CancelScope | None = None  # while there is a writer
         self._cut_at = math.inf  # when a client that was sent away is cut
+        self._paced_until = -math.inf  # nothing is handled before
+        self._received = Counter()  # bytes
 
     async def serve(self, participant: ParticipantID | None, dialect: Dialect | None) -> None:
         """Serve until either side closes.
@@ -121,22 +126,49 @@ class Connection:
         self._coordinator.require(dialect)
         line = Line(participant or ParticipantID(str(uuid.uuid4())), dialect, dialect.FORM, self._outbox)
         self._coordinator.attach(line)
+        self._received = self._coordinator.metrics.counter(
+            "received_bytes", task=self._coordinator.task, dialect=dialect.NAME
+        )
+        at_once = partial(self._handle_now, line)
         try:
             while data is not None:
+                await self._keep_pace()
                 await self._receive(data, line)
                 del data  # nothing holds the bytes any more while the next message arrives
                 if self._release is not None:
                     self._release()
-                if self._pace is not None and (pause := self._pace(trio.current_time())):
-                    await trio.sleep(pause)
-                data = await self._transport.receive()
+                await self._keep_pace()
+                data = await self._transport.receive(at_once)
         finally:
             self._coordinator.detach(line)
 
+    async def _keep_pace(self) -> None:
+        if (pause := self._paced_until - trio.current_time()) > 0:
+            await trio.sleep(pause)
+
+    def _handle_now(self, line: Line, data: Received) -> bool:
+        """Handle a small message without waiting if its turn is now; else do nothing, and say so."""
+        now = trio.current_time()
+        if len(data) > AT_ONCE_BYTES or now < self._paced_until or not self._coordinator.at_rest:
+            return False
+        try:
+            event, form = line.dialect.decode(data, line.participant, self._scheme, line.form)
+        except DiscoError:
+            return False  # it is refused where its sender can be told
+        if isinstance(event, Joined) or (self._allow is not None and not self._allow(now)):
+            return False
+        line.form = form
+        self._count(data, now)
+        self._coordinator.submit_now(event, line)
+        return True
+
+    def _count(self, data: Received, now: float) -> None:
+        self._received.add(len(data))
+        if self._pace is not None and (pause := self._pace(now)):
+            self._paced_until = now + pause
+
     async def _receive(self, data: Received, line: Line) -> None:
-        self._coordinator.metrics.count(
-            "received_bytes", len(data), task=self._coordinator.task, dialect=line.dialect.NAME
-        )
+        self._count(data, trio.current_time())
         if self._allow is not None and not self._allow(trio.current_time()):
             raise ProtocolViolation(
                 f"more than limits.signals_per_second, {self._limits.signals_per_second}, messages"

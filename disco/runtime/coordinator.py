@@ -6,46 +6,33 @@
 
 Connections wait until their message has been handled before they read the next one, so what waits in the inbox
 is at most one message a connection, and a busy round slows its senders instead of filling memory.
+
+While the owner is at rest, with nothing in its inbox, whoever hands something in handles it at once, as far as nothing
+has to be awaited: two task switches and a letter cost more than most messages. What has to be awaited (large sums,
+aggregation, the disk) is left to the owner, so that it is done whatever becomes of the connection.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import trio
 
-from disco.core.events import (
-    Contributed,
-    Disconnect,
-    Effect,
-    Event,
-    GlobalModel,
-    Joined,
-    Left,
-    ParticipantID,
-    PeerWelcome,
-    Record,
-    Send,
-    TaskID,
-    Ticked,
-    Welcome,
-)
+from disco.core.events import Contributed, Event, Joined, Left, ParticipantID, TaskID, Ticked
 from disco.errors import DiscoError, ProtocolViolation, Unavailable
 from disco.metrics import Metrics
-from disco.runtime.journal import LOG_LEVELS, Journal
+from disco.runtime.effects import Effects
+from disco.runtime.journal import Journal
 from disco.runtime.lane import Lane
-from disco.runtime.letters import Errand, Letter, Performer, Session
-from disco.runtime.lines import Line, encode
+from disco.runtime.letters import LATER, Course, Errand, Letter, Performer, Session
+from disco.runtime.lines import Line, Lines
 from disco.runtime.outbox import Outbox
 from disco.runtime.tracing import NoTracer, Tracer
 from disco.wire import masked
-from disco.wire.dialect import Dialect, Encoded, Form, length
-
-log = logging.getLogger("disco.runtime")
+from disco.wire.dialect import Dialect
 
 #: Seconds that whoever asks for an errand waits for the owner, who may be summing large models.
 ERRAND_SECONDS = 60.0
@@ -79,27 +66,32 @@ class Coordinator(Generic[SessionT]):
         """
         self.task = task
         self._open_session = open_session
-        self._performer = performer
         self.metrics = metrics
         self._group_of = group_of
         self.lane = Lane()
-        self.journal = Journal()
-        self.tracer: Tracer = NoTracer()
         self.masked = False
         self.outboxes: set[Outbox] = set()  # of every connection, also before it has said who it is
-        self._lines: dict[ParticipantID, list[Line]] = {}
+        self.lines = Lines(task, metrics)
+        self.effects = Effects(task, self.lines, performer, metrics)
         self.sessions: dict[str, SessionT] = {}
         self._inbox_in, self._inbox_out = trio.open_memory_channel[Letter | Errand](math.inf)
+        self._posted = 0  # what is in the inbox, or on its way from there to the owner
+        self._rest = trio.CancelScope()  # around the owner's wait for what comes next
+        self._resting = False
 
     @property
     def connections(self) -> int:
         """How many connections there are, whether they have said hello or not."""
-        return sum(len(lines) for lines in self._lines.values())
+        return len(self.lines)
 
     @property
     def waiting_messages(self) -> int:
         """How many messages wait for slow readers, over all connections."""
-        return sum(line.outbox.depth for lines in self._lines.values() for line in lines)
+        return sum(line.outbox.depth for line in self.lines)
+
+    def report_to(self, journal: Journal, tracer: Tracer) -> None:
+        """Keep what people who watch are shown in `journal`, and open spans of `tracer`."""
+        self.effects.journal, self.effects.tracer = journal, tracer
 
     # ── for connections ──────────────────────────────────────────────────────────────────────────────────
 
@@ -118,28 +110,26 @@ class Coordinator(Generic[SessionT]):
 
     def attach(self, line: Line) -> None:
         """Let a connection be answered."""
-        self._lines.setdefault(line.participant, []).append(line)
+        self.lines.add(line)
 
     def detach(self, line: Line) -> None:
         """Forget a connection; its participant has left when it was the last that had joined. Never waits."""
-        lines = self._lines.get(line.participant, [])
-        if line not in lines:
-            return
-        lines.remove(line)
-        if not lines:
-            del self._lines[line.participant]
-        if line.joined and not any(other.joined for other in lines):
-            letter = Letter(Left(line.participant), self._group_of(line.dialect), None)
-            self._inbox_in.send_nowait(letter)
+        if self.lines.remove(line) and line.joined and not self.lines.has_joined(line.participant):
+            self._hand_in(Letter(Left(line.participant), self._group_of(line.dialect), None))
 
     def rename(self, line: Line, participant: ParticipantID) -> None:
         """Give a connection that has not joined the identity that its client had before."""
-        lines = self._lines[line.participant]
-        lines.remove(line)
-        if not lines:
-            del self._lines[line.participant]
+        self.lines.remove(line)
         line.participant = participant
-        self.attach(line)
+        self.lines.add(line)
+
+    def submit_now(self, event: Event, line: Line) -> None:
+        """Hand in what a connection received, without waiting.
+
+        While the owner is `at_rest`, it has then been handled but for what has to be awaited; the owner does that, and
+        is not at rest meanwhile.
+        """
+        self._hand_in(Letter(event, self._group_of(line.dialect), line))
 
     async def submit(self, event: Event, line: Line) -> None:
         """Hand in what a connection received, and wait until it has been handled.
@@ -148,15 +138,15 @@ class Coordinator(Generic[SessionT]):
         """
         letter = Letter(event, self._group_of(line.dialect), line)
         if not isinstance(event, Contributed):
-            self._inbox_in.send_nowait(letter)
+            self._hand_in(letter)
             await letter.handled.wait()
             return
         about: dict[str, str | int] = {
             "task": self.task, "participant": event.participant[:8], "round": event.round,
             "dialect": line.dialect.NAME,
         }  # fmt: skip
-        with self.tracer.span("disco.contribution", about) as letter.span:
-            self._inbox_in.send_nowait(letter)
+        with self.effects.tracer.span("disco.contribution", about) as letter.span:
+            self._hand_in(letter)
             await letter.handled.wait()
 
     async def run_errand(self, work: Callable[[], Awaitable[Event | None]], group: str) -> None:
@@ -167,7 +157,7 @@ class Coordinator(Generic[SessionT]):
             Unavailable: the owner did not come to it in time, or has stopped.
         """
         errand = Errand(work, group)
-        self._inbox_in.send_nowait(errand)
+        self._post(errand)
         with trio.move_on_after(ERRAND_SECONDS) as patience:
             await errand.handled.wait()
         if patience.cancelled_caught:
@@ -180,6 +170,34 @@ class Coordinator(Generic[SessionT]):
         for outbox in self.outboxes:
             outbox.close(code, reason)
 
+    # ── at rest ──────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the owner would handle at once what came now. Spans are opened in its own task only."""
+        return self._resting and not self._posted and isinstance(self.effects.tracer, NoTracer)
+
+    def _hand_in(self, letter: Letter) -> None:
+        """Handle a letter at once, as far as that is possible, and leave the rest to the owner."""
+        if not self.at_rest:
+            self._post(letter)
+            return
+        try:
+            letter.course = self._begin(letter)
+            if self._advance(letter.course):
+                letter.handled.set()
+                self.effects.journal.changed()
+                if (deadline := self._deadline) != self._rest.deadline:
+                    self._rest.deadline = deadline
+                return
+        except Exception as error:
+            letter.error = error
+        self._post(letter)
+
+    def _post(self, what: Letter | Errand) -> None:
+        self._posted += 1
+        self._inbox_in.send_nowait(what)
+
     # ── the owner task ───────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
@@ -187,114 +205,85 @@ class Coordinator(Generic[SessionT]):
         while True:
             for group, session in self.sessions.items():
                 if session.deadline <= trio.current_time():
-                    await self._handle(Ticked(), group)
-            deadline = min((session.deadline for session in self.sessions.values()), default=math.inf)
-            letter = await self._next(deadline)
+                    await self._handle(Course(group, deque((Ticked(),))))
+            letter = await self._next()
             if isinstance(letter, Errand):
                 await self._run(letter)
             elif letter is not None:
                 await self._open(letter)
             del letter  # it may hold a whole update, which is not to outlive its handling
 
-    async def _next(self, deadline: float) -> Letter | Errand | None:
-        """Wait for what comes next; None at the deadline, if there is one: a scope costs as much as the wait."""
-        if deadline == math.inf:
-            return await self._inbox_out.receive()
-        with trio.move_on_at(deadline):
-            return await self._inbox_out.receive()
+    @property
+    def _deadline(self) -> float:
+        return min((session.deadline for session in self.sessions.values()), default=math.inf)
+
+    async def _next(self) -> Letter | Errand | None:
+        """Wait for what comes next; None when a deadline is there."""
+        with trio.CancelScope(deadline=self._deadline) as self._rest:
+            self._resting = True
+            try:
+                what = await self._inbox_out.receive()
+            finally:
+                self._resting = False
+            self._posted -= 1
+            return what
         return None
 
     async def _open(self, letter: Letter) -> None:
-        if letter.line is not None and isinstance(letter.event, Joined):
-            letter.line.joined = True
-        if isinstance(letter.event, Left) and self._is_back(letter.event.participant):
-            letter.handled.set()
-            return
         try:
+            if letter.error is not None:
+                raise letter.error
+            course = letter.course or self._begin(letter)
             if letter.span is None:
-                await self._handle(letter.event, letter.group)
+                await self._handle(course)
             else:
-                with self.tracer.span("disco.handle", {}, letter.span):
-                    await self._handle(letter.event, letter.group)
+                with self.effects.tracer.span("disco.handle", {}, letter.span):
+                    await self._handle(course)
         finally:
             letter.handled.set()
-
-    def _is_back(self, participant: ParticipantID) -> bool:
-        """Tell whether somebody joined again on another connection before its old one was gone."""
-        return any(line.joined for line in self._lines.get(participant, ()))
 
     async def _run(self, errand: Errand) -> None:
         try:
             if (event := await errand.work()) is not None:
-                await self._handle(event, errand.group)
+                await self._handle(Course(errand.group, deque((event,))))
         except DiscoError as error:
             errand.refusal = error
         finally:
             errand.handled.set()
 
-    async def _handle(self, event: Event, group: str) -> None:
-        session = self.sessions.get(group)
-        if session is None:
-            session = self.sessions[group] = self._open_session(group)
-        events = deque([event])
-        while events:
-            for effect in session.handle(events.popleft(), trio.current_time()):
-                answer = await self._perform(effect)
+    # ── handling ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, letter: Letter) -> Course:
+        """Begin to handle a letter; one is void that says who left if they joined again before."""
+        if letter.line is not None and isinstance(letter.event, Joined):
+            letter.line.joined = True
+        if isinstance(letter.event, Left) and self.lines.has_joined(letter.event.participant):
+            return Course(letter.group, deque())
+        return Course(letter.group, deque((letter.event,)))
+
+    async def _handle(self, course: Course) -> None:
+        """Handle to the end."""
+        while course.waiting is not None or not self._advance(course):
+            assert course.waiting is not None
+            effect, course.waiting = course.waiting, None
+            answer = await self.effects.perform(effect)
+            if answer is not None:
+                course.events.append(answer)
+        self.effects.journal.changed()
+
+    def _advance(self, course: Course) -> bool:
+        """Handle until an effect has to be awaited, or to the end; tell whether that is reached."""
+        while True:
+            for effect in course.effects:
+                answer = self.effects.perform_now(effect)
+                if answer is LATER:
+                    course.waiting = effect
+                    return False
                 if answer is not None:
-                    events.append(answer)
-        self.journal.changed()
-
-    async def _perform(self, effect: Effect) -> Event | None:
-        match effect:
-            case Send():
-                await self._send(effect)
-            case Record():
-                self._record(effect)
-            case Disconnect():
-                for line in self._lines.get(effect.participant, ()):
-                    line.outbox.close(effect.code, effect.reason)
-            case _ if self._performer is not None:
-                return await self._performer.perform(effect)
-            case _:
-                raise NotImplementedError(f"{type(effect).__name__} in a session without a performer")
-        return None
-
-    async def _send(self, effect: Send) -> None:
-        with self.tracer.span("disco.send", {"message": type(effect.message).__name__}):
-            await self._encode_and_queue(effect)
-
-    async def _encode_and_queue(self, effect: Send) -> None:
-        """Encode once for each dialect and form, and queue for every connection concerned."""
-        encoded: dict[tuple[str, Form], tuple[Encoded | None, int]] = {}
-        sent: Counter[str] = Counter()
-        replaceable = isinstance(effect.message, GlobalModel)
-        for line in self._receivers(effect):
-            key = (line.dialect.NAME, line.form)
-            if key not in encoded:
-                data = await encode(line.dialect, effect.message, self.task, line.form)
-                encoded[key] = (data, 0 if data is None else length(data))
-            data, size = encoded[key]
-            if data is not None:
-                line.outbox.put(data, replaceable=replaceable)
-                sent[line.dialect.NAME] += size
-        for dialect, total in sent.items():
-            self.metrics.count("sent_bytes", total, task=self.task, dialect=dialect)
-
-    def _receivers(self, effect: Send) -> Iterable[Line]:
-        welcome = isinstance(effect.message, Welcome | PeerWelcome)
-        for participant in effect.to:
-            # A copy: encoding waits, and connections come and go meanwhile.
-            for line in tuple(self._lines.get(participant, ())):
-                if line.joined or welcome or not line.dialect.PUSHES:
-                    yield line
-
-    def _record(self, record: Record) -> None:
-        self.metrics.count("contributions", task=self.task, outcome=record.outcome)
-        self.journal.record(record)
-        said = (
-            self.task,
-            record.participant[:8],
-            record.outcome,
-            f": {record.reason}" if record.reason else "",
-        )
-        log.log(LOG_LEVELS[record.outcome], "task=%s participant=%s %s%s", *said)
+                    course.events.append(answer)
+            if not course.events:
+                return True
+            session = self.sessions.get(course.group)
+            if session is None:
+                session = self.sessions[course.group] = self._open_session(course.group)
+            course.effects = iter(session.handle(course.events.popleft(), trio.current_time()))

@@ -255,8 +255,8 @@ class Directory:
             coordinator, performer = await open_training(
                 entry.task, entry.model, self._keeper, self.settings, self._metrics
             )
-            coordinator.journal = performer.journal = entry.journal
-            coordinator.tracer = performer.tracer = self.tracer
+            coordinator.report_to(entry.journal, self.tracer)
+            performer.journal, performer.tracer = entry.journal, self.tracer
             performer.metrics = self._metrics
             run = coordinator.run
             if entry.evaluator is not None:
@@ -276,7 +276,7 @@ class Directory:
         """Run one life of a task's hub; a pause interrupts it."""
         while True:
             entry.hub = coordinator = open_hub(entry.task, self.settings, self._metrics)
-            coordinator.journal, coordinator.tracer = entry.journal, self.tracer
+            coordinator.report_to(entry.journal, self.tracer)
             entry.journal.changed()
             task_status.started()
             try:

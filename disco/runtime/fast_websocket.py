@@ -6,7 +6,8 @@ One task receives, one sends, either closes:
                                ├── ByteStream ── the client
     send, close ─> FrameWriter ┘
 
-Receiving answers control frames.
+Receiving answers control frames. While small messages come that can be dealt with at once, the task that receives
+sleeps, and a `Poll` reads.
 
 The end comes in two steps. *Closing*: our close frame is out; nothing more is sent, and what still arrives is
 dropped. *Over*: the connection is closed, `receive` returns None and `send` does nothing.
@@ -22,11 +23,12 @@ from typing import Protocol
 import trio
 
 from disco.errors import DiscoError, ProtocolViolation, TextMessage
-from disco.runtime.byte_stream import LOST, Buffer, ByteStream
+from disco.runtime.byte_stream import LOST, Buffer, ByteStream, SocketBytes
 from disco.runtime.frame_reader import FrameReader
 from disco.runtime.frame_writer import FrameWriter
-from disco.runtime.frames import Close, Event, Message, Ping
-from disco.runtime.transport import Received, Sent
+from disco.runtime.frames import Close, Event, Message, Ping, Pong
+from disco.runtime.poll import Poll
+from disco.runtime.transport import AtOnce, Received, Sent
 
 #: A missing rest from this size on is received straight into its message; below, together with what follows it.
 DIRECT_BYTES = 64 * 1024
@@ -75,6 +77,7 @@ class FastWebSocket:
         rest: what was received behind the client's upgrade request.
         patience: with the client.
         gate: asked before the rest of a payload of `DIRECT_BYTES` or more is received.
+        poll: receives while this connection is at rest; None if there is none.
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class FastWebSocket:
         rest: bytes = b"",
         patience: Patience | None = None,
         gate: Gate | None = None,
+        poll: Poll | None = None,
     ) -> None:
         self._stream = stream
+        self._poll = poll
         self._reader = FrameReader(limit_bytes)
         self._reader.feed(rest)
         self._patience = patience or Patience()
@@ -98,9 +103,14 @@ class FastWebSocket:
         self._ended = trio.Event()
         self._receiving = False
         self._unreadable = False  # after an error in what was received
+        self._at_once: AtOnce | None = None  # what deals with messages without waiting
+        self._heard = -inf  # Trio's clock when something came last while the receiver slept
+        self._sleeps_until = inf
+        self._woken_by: Event | Exception | None = None
+        self._undealt: Message | None = None  # woken by this one, which could not be dealt with
         self._over = False
 
-    async def receive(self) -> Received | None:
+    async def receive(self, at_once: AtOnce | None = None) -> Received | None:
         """See `Transport.receive`.
 
         Raises:
@@ -108,15 +118,17 @@ class FastWebSocket:
                 close frame that says so has been sent.
             LimitExceeded: a message over the limit; likewise.
         """
-        message = await self.receive_message()
+        message = await self.receive_message(at_once)
         if message is None:
             return None
         if message.text:
             await self._refuse(TextMessage("a text frame came where every message is binary msgpack"))
         return message.data
 
-    async def receive_message(self) -> Message | None:
+    async def receive_message(self, at_once: AtOnce | None = None) -> Message | None:
         """Return the next whole message, text or binary, or None when the other side is gone.
+
+        Binary ones may be dealt with at once, as by `receive`.
 
         Cancelled while it waits, it loses nothing: what had arrived is there for the next call.
 
@@ -129,13 +141,13 @@ class FastWebSocket:
         ):  # whoever closes reads until the answer comes; what is not a close frame is dropped
             await self._ended.wait()
             return None
-        self._receiving = True
+        self._receiving, self._at_once = True, at_once
         try:
             while not self._over:
                 match await self._next_event():
                     case Message() as message:
-                        self._since = inf
-                        if not self._writer.closing:
+                        undealt, self._undealt = self._undealt, None
+                        if message is undealt or not self._dealt_with(message):
                             return message
                     case Ping(payload):
                         await self._writer.pong(payload)
@@ -194,6 +206,11 @@ class FastWebSocket:
                     more = await self._receive_more()
                 except trio.TooSlowError:
                     more = await self._prompt()
+                woken_by, self._woken_by = self._woken_by, None
+                if isinstance(woken_by, Exception):
+                    raise woken_by
+                if woken_by is not None:
+                    return woken_by
         except LOST:
             return None
         except DiscoError as error:
@@ -216,6 +233,8 @@ class FastWebSocket:
         """Receive into the message or the reader; False at the end."""
         missing = self._reader.missing
         target = self._reader.target() if missing >= DIRECT_BYTES else None
+        if target is None and self._at_once and self._poll and isinstance(self._stream, SocketBytes):
+            return await self._sleep(self._stream, self._poll)
         if target is None:
             data = await self._stream.read(self._seconds_left())
             self._reader.feed(data)
@@ -227,6 +246,62 @@ class FastWebSocket:
             self._admitted = self._reader.missing > 0
         self._pinged = False
         return count > 0
+
+    def _dealt_with(self, message: Message) -> bool:
+        """Let a message be dealt with at once, if it can be; it is dropped while the connection is closing."""
+        self._since = inf
+        if self._writer.closing:
+            return True
+        return self._at_once is not None and not message.text and self._at_once(message.data)
+
+    async def _sleep(self, stream: SocketBytes, poll: Poll) -> bool:
+        """Let what comes be dealt with elsewhere until there is something for this task; False at the end.
+
+        Raises:
+            trio.TooSlowError: the client was too slow.
+        """
+        self._heard, over = trio.current_time(), False
+
+        def ready() -> bool:
+            nonlocal over
+            try:
+                data = stream.read_now()
+                over = data == b""
+                return data is None or (not over and self._deal_with(data))
+            except Exception as error:
+                self._woken_by = error
+                return False
+
+        while (until := self._patient_until()) > trio.current_time():
+            self._sleeps_until = until
+            with trio.CancelScope(deadline=until) as sleep:
+                await stream.rest(poll, ready)
+            if not sleep.cancelled_caught:
+                return not over
+        raise trio.TooSlowError
+
+    def _deal_with(self, data: bytes) -> bool:
+        """Take what came, and deal with it; False when the task that receives has to be woken."""
+        self._heard, self._pinged = trio.current_time(), False
+        self._reader.feed(data)
+        while (event := self._reader.next_event()) is not None:
+            if isinstance(event, Message):
+                if self._dealt_with(event):
+                    continue
+                self._undealt = event
+            if not isinstance(event, Pong):
+                self._woken_by = event
+                return False
+        if not self._reader.amid_message:
+            return True
+        self._since = min(self._since, self._heard)
+        return self._reader.missing < DIRECT_BYTES and self._sleeps_until <= self._patient_until()
+
+    def _patient_until(self) -> float:
+        """Return when a client that has been silent since then will have taken too long."""
+        patience = self._patience
+        quiet = patience.pong if self._pinged else patience.ping
+        return min(self._heard + quiet, self._since + patience.message)
 
     async def _receive_large(self, target: memoryview, missing: int) -> int:
         """Receive a part of a large payload once the gate has admitted it."""

@@ -21,8 +21,10 @@ import numpy as np
 
 from disco.errors import LimitExceeded, MalformedFrame, MalformedText
 from disco.runtime.frames import (
+    BINARY,
     CLOSE,
     CONTINUATION,
+    FINAL,
     PING,
     TEXT,
     Event,
@@ -111,6 +113,8 @@ class FrameReader:
             if not self._in_frame:
                 if self._at == len(self._chunk):
                     return None
+                if not self._at and self._opcode == CONTINUATION and (message := self._only()) is not None:
+                    return message
                 header = parse_header(self._chunk, self._at)
                 if header is None:
                     return None
@@ -125,6 +129,24 @@ class FrameReader:
             self._in_frame = False
             if self._final:
                 return self._finish()
+
+    def _only(self) -> Message | None:
+        """Read the commonest case, a small binary message whose one frame is all that came; None for all else."""
+        chunk = self._chunk
+        size = len(chunk)
+        if size < 6 or chunk[0] != FINAL | BINARY:
+            return None
+        second = chunk[1]
+        if second == 0x80 | 126 and size >= 8 + 126:
+            length, start = chunk[2] << 8 | chunk[3], 8
+        elif 0x80 <= second < 0x80 | 126:
+            length, start = second & 0x7F, 6
+        else:
+            return None
+        if start + length != size or length > self._limit:
+            return None
+        self._at = size
+        return Message(unmasked(chunk, start, size, chunk[start - 4 : start]), False)
 
     def _control(self, header: Header) -> Event | None:
         stop = header.end + header.length

@@ -49,11 +49,13 @@ class Bell:
         self.rung = 0
         self.closed = False
         self._event = trio.Event()
+        self._waiting = 0  # for that event, at most; who was cancelled meanwhile is counted too
 
     def ring(self) -> None:
         """Wake everybody who waits."""
         self.rung += 1
-        if self._event.statistics().tasks_waiting:
+        if self._waiting:
+            self._waiting = 0
             self._event.set()
             self._event = trio.Event()
 
@@ -65,6 +67,7 @@ class Bell:
     async def changed(self, since: int) -> int:
         """Wait until it has rung more often than `since`, and return how often it has."""
         while self.rung <= since and not self.closed:
+            self._waiting += 1
             await self._event.wait()
         return self.rung
 

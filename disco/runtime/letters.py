@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import trio
 
@@ -24,21 +26,57 @@ class Session(Protocol):
         """Take one event of its scheme in and return what is to be done, in order."""
 
 
+class _Later(Enum):
+    LATER = "later"
+
+
+#: What `Performer.perform_now` returns of an effect that has to be awaited.
+LATER: Final = _Later.LATER
+Later: TypeAlias = Literal[_Later.LATER]
+
+
 class Performer(Protocol):
     """Performs the effects that are not about connections."""
+
+    def perform_now(self, effect: Effect) -> Event | Later | None:
+        """Perform an effect that takes no time and return the event that answers it; do nothing if it takes long."""
 
     async def perform(self, effect: Effect) -> Event | None:
         """Perform one effect and return the event that answers it."""
 
 
 @dataclass(slots=True)
+class Course:
+    """How far an event has been handled: what it led to, and is to be done.
+
+    Args:
+        group: whose session handles it.
+        events: it, and those that answer effects.
+        effects: the rest of what the latest event led to.
+        waiting: the effect that has to be awaited first.
+    """
+
+    group: str
+    events: deque[Event]
+    effects: Iterator[Effect] = field(default_factory=lambda: iter(()))
+    waiting: Effect | None = None
+
+
+@dataclass(slots=True)
 class Letter:
-    """What a connection handed in, for the session of `group`; `line` is None for a departure."""
+    """What a connection handed in, for the session of `group`; `line` is None for a departure.
+
+    Args:
+        course: where its handling was left off; None if it has not begun.
+        error: what its handling has raised.
+    """
 
     event: Event
     group: str
     line: Line | None
     span: Any = None
+    course: Course | None = None
+    error: Exception | None = None
     handled: trio.Event = field(default_factory=trio.Event)
 
 

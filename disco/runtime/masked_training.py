@@ -19,6 +19,7 @@ from disco.core.masking.words import (
     UnmaskingFailed,
 )
 from disco.errors import ProtocolViolation
+from disco.runtime.letters import LATER, Later
 from disco.runtime.lines import THREAD_PARAMETERS
 from disco.runtime.training import Training
 
@@ -37,6 +38,10 @@ class MaskedTraining:
         self._task = task
         self._training = training
         self._total = MaskedTotal(0)
+
+    def perform_now(self, effect: Effect) -> Event | Later | None:
+        """Leave everything for later; see `Performer.perform_now`."""
+        return LATER
 
     async def perform(self, effect: Effect) -> Event | None:
         """Perform one effect and return the event that answers it."""

@@ -32,6 +32,7 @@ from disco.metrics import Metrics
 from disco.runtime.journal import Journal
 from disco.runtime.judging import Judge
 from disco.runtime.keeper import Keeper
+from disco.runtime.letters import LATER, Later
 from disco.runtime.lines import THREAD_PARAMETERS
 from disco.runtime.tracing import NoTracer, Tracer
 from disco.storage.contract import Counted, RoundRecord
@@ -79,6 +80,18 @@ class Training:
         """Drop what the strategy remembers of earlier rounds; `begin` next."""
         self._strategy.restore({}, self._initial.parameters)
 
+    def perform_now(self, effect: Effect) -> Event | Later | None:
+        """Sum a small contribution; see `Performer.perform_now`."""
+        if not isinstance(effect, Fold) or effect.contribution.update.parameters > THREAD_PARAMETERS:
+            return LATER
+        contribution = effect.contribution
+        with self.tracer.span("disco.fold", {"round": contribution.round}):
+            try:
+                self._add(contribution)
+            except (InvalidUpdate, StorageError) as error:
+                return self._refuse(contribution, error)
+        return Folded(contribution)
+
     async def perform(self, effect: Effect) -> Event | None:
         """Perform one effect and return the event that answers it."""
         match effect:
@@ -101,18 +114,16 @@ class Training:
 
     async def _fold(self, contribution: Contributed) -> Event:
         try:
-            if contribution.update.parameters > THREAD_PARAMETERS:
-                await trio.to_thread.run_sync(self._add, contribution)
-            else:
-                self._add(contribution)
-        except InvalidUpdate as error:
-            return FoldRefused(contribution, str(error))
-        except StorageError as error:
-            log.error(
-                "task=%s round=%s a contribution cannot be held: %s", self._task, contribution.round, error
-            )
-            return FoldRefused(contribution, f"the server has no room to hold it: {error}")
+            await trio.to_thread.run_sync(self._add, contribution)
+        except (InvalidUpdate, StorageError) as error:
+            return self._refuse(contribution, error)
         return Folded(contribution)
+
+    def _refuse(self, contribution: Contributed, error: InvalidUpdate | StorageError) -> FoldRefused:
+        if isinstance(error, InvalidUpdate):
+            return FoldRefused(contribution, str(error))
+        log.error("task=%s round=%s a contribution cannot be held: %s", self._task, contribution.round, error)
+        return FoldRefused(contribution, f"the server has no room to hold it: {error}")
 
     def _add(self, contribution: Contributed) -> None:
         require_norm(contribution.update, self._current, self.max_norm)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
 from disco.wire.dialect import Encoded
 
 Received: TypeAlias = bytes | bytearray | memoryview
+#: Deals with a message without waiting, or does nothing; tells which. It must not raise.
+AtOnce: TypeAlias = Callable[[Received], bool]
 
 
 class Sent(Enum):
@@ -21,10 +24,13 @@ class Sent(Enum):
 class Transport(Protocol):
     """One accepted WebSocket. `receive` has one caller at a time, and so has `send`."""
 
-    async def receive(self) -> Received | None:
+    async def receive(self, at_once: AtOnce | None = None) -> Received | None:
         """Return the next whole binary message, or None when the other side is gone.
 
         Every message that arrived before the end is returned before None. The buffer belongs to the caller.
+
+        Args:
+            at_once: may be called with a message, by any task; one for which it returns True is not returned.
 
         Raises:
             ProtocolViolation: a text message.

@@ -6,7 +6,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
 
 from disco.errors import LimitExceeded, TextMessage
 from disco.runtime.frames import REASON_BYTES
-from disco.runtime.transport import Received, Sent
+from disco.runtime.transport import AtOnce, Received, Sent
 from disco.wire.dialect import Encoded, whole
 
 
@@ -19,8 +19,11 @@ class AsgiTransport:
         self._send = send
         self._limit_bytes = limit_bytes
 
-    async def receive(self) -> Received | None:
-        """See `Transport.receive`. A message over the limit has been buffered by the server before it is refused."""
+    async def receive(self, at_once: AtOnce | None = None) -> Received | None:
+        """See `Transport.receive`. Every message is returned.
+
+        A message over the limit has been buffered by the server before it is refused.
+        """
         event = await self._receive()
         if event["type"] != "websocket.receive":
             return None

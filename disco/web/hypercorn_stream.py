@@ -21,6 +21,7 @@ from hypercorn.typing import ASGISendEvent, ResponseSummary
 
 from disco.runtime import byte_stream
 from disco.runtime.fast_websocket import FastWebSocket, Gate, Patience
+from disco.runtime.poll import Poll
 from disco.web.hypercorn_seam import EXTENSION
 
 log = logging.getLogger("disco.web")
@@ -42,6 +43,7 @@ class Upgrade:
         limit_bytes: int | None = None,
         patience: Patience | None = None,
         gate: Gate | None = None,
+        poll: Poll | None = None,
     ) -> FastWebSocket:
         """Accept the WebSocket and take the connection over; from then on ASGI messages have no effect.
 
@@ -53,6 +55,7 @@ class Upgrade:
             limit_bytes: of one message that is received; hypercorn's ``websocket_max_message_size`` if None.
             patience: with the client; hypercorn's ``websocket_ping_interval``, and no end to it, if None.
             gate: see `FastWebSocket`.
+            poll: likewise.
 
         Raises:
             RuntimeError: the request has been answered before.
@@ -65,6 +68,7 @@ class Upgrade:
             rest=rest,
             patience=patience or Patience(ping=config.websocket_ping_interval or inf),
             gate=gate,
+            poll=poll,
         )
         return self.stream.websocket
 

@@ -26,6 +26,7 @@ from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.directory import Directory
 from disco.runtime.fast_websocket import Patience
+from disco.runtime.poll import Poll
 from disco.runtime.transport import Transport
 from disco.settings import Settings
 from disco.web.access import Gate
@@ -91,6 +92,7 @@ class Lobby:
         door: counts who does.
         nursery: lives as long as the lobby.
         watched: those who came with a token.
+        poll: receives on connections at rest, where the system can; runs as long as `nursery`.
     """
 
     directory: Directory
@@ -101,6 +103,7 @@ class Lobby:
     door: Door
     nursery: trio.Nursery
     watched: Guests
+    poll: Poll | None = None
     guests: int = 0
     _heeding: bool = False
     _left: trio.Event = field(default_factory=trio.Event)
@@ -255,7 +258,7 @@ class WebsocketEdge:
                 lobby.heed(upgrade.stopping)
                 patience = Patience(limits.ping, limits.pong, limits.message_seconds, control=limits.send)
                 transport = await upgrade.accept(
-                    protocol, limit_bytes=size, patience=patience, gate=reservation
+                    protocol, limit_bytes=size, patience=patience, gate=reservation, poll=lobby.poll
                 )
                 await upgrade.run(partial(guest.serve, transport, reservation), lobby.nursery)
             else:

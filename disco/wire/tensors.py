@@ -48,6 +48,7 @@ _HEAD_BYTES = 64
 PLACE = b"\xd4\x7e\x00"
 
 _FLOAT32, _FLOAT64, _ARRAY32 = 0xCA, 0xCB, 0xDD
+_FLOAT32S = np.dtype("<f4")
 _FLOAT32_OBJECT = np.dtype([("opcode", "u1"), ("value", ">f4")])
 
 
@@ -79,12 +80,12 @@ def read_weights(value: Buffer | Raw, field: str) -> tuple[Weights, WeightsForm]
     if not view.nbytes:
         raise InvalidUpdate(f"{field} is missing")
     header = read_header(view)
-    content = np.frombuffer(view, dtype=np.uint8)[header.start :]
+    if header.kind is Kind.BIN:
+        return decode_weights(view[header.start :], field)
     if header.kind is Kind.ARRAY:
+        content = np.frombuffer(view, dtype=np.uint8)[header.start :]
         weights, _ = decode_weights(collapse(content, header.length, field).data, field)
         return weights, WeightsForm.INTEGERS
-    if header.kind is Kind.BIN:
-        return decode_weights(content.data, field)
     raise InvalidUpdate(f"{field} is {header.kind}, expected bytes")
 
 
@@ -165,13 +166,12 @@ def _read_tensor(data: memoryview, header: Header, shape: Shape, name: str) -> F
     count = math.prod(shape)
     if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
         raise InvalidUpdate(f"{name}.shape is {list(shape)}, too large for any tensor")
-    content = np.frombuffer(data, dtype=np.uint8)[header.start :]
-    if header.kind is Kind.ARRAY:
-        _require_length(header.length, count, "elements", shape, name)
-        return _read_numbers(content, count, name)
     if header.kind is Kind.EXT and header.code == FLOAT32_ARRAY:
         _require_length(header.length, 4 * count, "bytes", shape, name)
-        return content.view("<f4")
+        return np.frombuffer(data, _FLOAT32S, count, header.start) if count else np.empty(0, _FLOAT32S)
+    if header.kind is Kind.ARRAY:
+        _require_length(header.length, count, "elements", shape, name)
+        return _read_numbers(np.frombuffer(data, dtype=np.uint8)[header.start :], count, name)
     if header.kind is Kind.EXT:
         raise InvalidUpdate(
             f"{name}.data is extension {header.code:#04x}, expected {FLOAT32_ARRAY:#04x} or numbers"

@@ -45,7 +45,9 @@ async def test_the_contribution_that_closes_a_round_has_its_whole_way_in_one_tra
         entry = server.app.directory.get("tiny")
         assert entry.training is not None
         assert entry.performer is not None
-        entry.training.tracer = entry.performer.tracer = OpenTelemetry(provider.get_tracer("test"))
+        tracer = OpenTelemetry(provider.get_tracer("test"))
+        entry.training.report_to(entry.journal, tracer)
+        entry.performer.tracer = tracer
         async with v4(server.ws) as first, v4(server.ws) as second:
             await train_round((first, second), 1.0, 0)
     spans = kept.get_finished_spans()

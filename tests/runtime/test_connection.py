@@ -18,7 +18,7 @@ from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.lines import Line
 from disco.runtime.outbox import Outbox
-from disco.runtime.transport import Sent
+from disco.runtime.transport import AtOnce, Sent
 from disco.settings import Limits
 from disco.wire import DIALECTS
 from disco.wire.dialect import Encoded, whole
@@ -36,8 +36,11 @@ class Wire:
         self.closed: tuple[int, str] | None = None
         self.stuck = stuck
 
-    async def receive(self) -> bytes | None:
-        return await self.get.receive()
+    async def receive(self, at_once: AtOnce | None = None) -> bytes | None:
+        while True:
+            data = await self.get.receive()
+            if data is None or at_once is None or not at_once(data):
+                return data
 
     async def send(self, data: Encoded) -> None:
         if self.stuck:
