@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import idle, integers, joins, residency, rounds, transport, trips, updates
+from benchmarks import idle, integers, joins, residency, rounds, superlink, transport, trips, updates
 from benchmarks.chart import draw
 from benchmarks.measuring import OURS, Report, Row
 from benchmarks.plan import Plan, say
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
 CELLS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     module.GROUP: module.measure
-    for module in (transport, updates, trips, rounds, integers, residency, idle, joins)
+    for module in (transport, updates, trips, rounds, superlink, integers, residency, idle, joins)
 }
 
 

@@ -13,6 +13,7 @@ COLORS = {
     "node": "#2ca02c",
     "flower": "#ff7f0e",
     "flower_bare": "#ffbb78",
+    "superlink": "#8c564b",
     "stock": "#1f77b4",
     "tcp": "#9467bd",
 }

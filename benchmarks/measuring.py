@@ -20,6 +20,7 @@ SERVERS = {
     "node": "Node",
     "flower": "Flower",
     "flower_bare": "Flower, bare",
+    "superlink": "Flower's SuperLink",
     "stock": "stock hypercorn",
     "tcp": "raw TCP",
 }

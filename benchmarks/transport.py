@@ -21,7 +21,7 @@ from benchmarks.plan import Plan, start, take_turns
 from benchmarks.processes import Server, echo, node
 
 GROUP = "transport"
-REPEATS = 3
+REPEATS = 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from benchmarks.plan import Plan, start, take_turns
 from benchmarks.processes import Server, disco, hypercorn, node
 
 GROUP = "updates"
-REPEATS = 3
+REPEATS = 7
 #: Participants that a round would take: more than there ever are.
 NEVER = 10_000
 MB = 1e6
@@ -41,7 +41,7 @@ class Work:
         return 4 * self.parameters / MB
 
 
-IN_TURN = (Work(1_000_000, 30, 1, 2.5), Work(10_000_000, 5, 1, 2.5))
+IN_TURN = (Work(1_000_000, 80, 1, 2.5), Work(10_000_000, 8, 1, 2.5))
 AT_ONCE = (Work(10_000_000, 1, 8, 3.0),)
 SENT = (Work(1_000_000, 50, 1, 1.0), Work(10_000_000, 8, 1, 1.0), Work(1_000_000, 4, 32, 1.0))
 

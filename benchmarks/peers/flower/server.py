@@ -1,8 +1,7 @@
 """Flower's server for one cell: ``server.py PORT PARTICIPANTS PARAMETERS ROUNDS``; run by the Python that has Flower.
 
 `start_server` with `FedAvg` over all participants, without evaluation: Flower's server that pushes its instructions
-over one gRPC stream a client. Its SuperLink is not measured: SuperNodes ask it for work every 3 s, and its ServerApp
-asks for their answers as often, so that a round of 2 × 10k parameters takes 6 s.
+over one gRPC stream a client. Its SuperLink is measured by `benchmarks.superlink`.
 """
 
 from __future__ import annotations
