@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.measuring import OURS, SERVERS, Report
 
 COLORS = {
+    "memory": "#bcbd22",
     "hypercorn": "#7f7f7f",
     "node": "#2ca02c",
     "flower": "#ff7f0e",

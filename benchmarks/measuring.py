@@ -16,6 +16,7 @@ OURS = "disco"
 #: In the order of the table's columns, with their headings.
 SERVERS = {
     "disco": "Disco",
+    "memory": "Disco in memory",
     "hypercorn": "Disco in hypercorn",
     "node": "Node",
     "flower": "Flower",

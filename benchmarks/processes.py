@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +132,11 @@ def disco(**settings: str) -> Iterator[Server]:
         places = {"DISCO_DATA_DIR": folder, "DISCO_TASKS_DIR": none, "COLUMNS": "200"}
         with process(command, environment={**places, **settings}) as running:
             yield Server("disco", int(said(running, r"address .*:(\d+)/")), running.pid)
+
+
+def disco_in_memory() -> AbstractContextManager[Server]:
+    """Run this checkout's ``disco serve --ephemeral``, which keeps what Node and Flower keep: nothing."""
+    return disco(DISCO_STORAGE_MEDIUM="memory")
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from benchmarks.processes import (
     PeerMissing,
     Server,
     disco,
+    disco_in_memory,
     free_port,
     hypercorn,
     node,
@@ -152,7 +153,8 @@ def rounds_for(plan: Plan, participants: int, parameters: int) -> int:
 def measure(plan: Plan) -> Iterator[Row]:
     """Measure every cell on every server."""
     with ExitStack() as stack:
-        field = start(stack, {"disco": disco, "hypercorn": hypercorn, "node": node})
+        starters = {"disco": disco, "memory": disco_in_memory, "hypercorn": hypercorn, "node": node}
+        field = start(stack, starters)
         for participants, parameters in CELLS:
             if plan.quick and participants * parameters > 1e8:
                 continue

@@ -28,6 +28,8 @@ from disco.runtime.poll import AVAILABLE, Poll
 from disco.runtime.tracing import configured_tracer
 from disco.settings import Settings
 from disco.storage.catalogue import TaskProvider, from_provider, load_folder
+from disco.storage.contract import Store
+from disco.storage.memory import MemoryStore
 from disco.storage.sqlite import SqliteStore
 from disco.web import (
     answers,
@@ -105,8 +107,10 @@ class Disco(QuartTrio):
             await self._close()
             raise
 
-    def _open_store(self) -> SqliteStore:
+    def _open_store(self) -> Store:
         kept = self.settings.storage
+        if not kept.durable:
+            return MemoryStore(kept.keep_last, kept.keep_every)
         return SqliteStore(self.settings.data_dir, keep_last=kept.keep_last, keep_every=kept.keep_every)
 
     async def _start_tasks(self, keeper: Keeper) -> None:

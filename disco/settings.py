@@ -21,6 +21,7 @@ from disco.settings_sources import convert, flatten, read_networks, read_toml, u
 MIB = 1024 * 1024
 MANAGE_WORDS = ("auto", "open", "token")
 DEED_WORDS = ("open", "token")
+MEDIA = ("disk", "memory")
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -108,15 +109,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What is kept on disk.
+    """What is kept, and where.
 
     Args:
+        medium: *disk*, or *memory*: then tasks, rounds and pauses are gone when the server stops.
         keep_last: newest rounds kept of each task.
         keep_every: of the older ones, those whose number it divides are kept; round 0 always is.
     """
 
+    medium: str = "disk"
     keep_last: int = 10
     keep_every: int = 100
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is kept outlives the server."""
+        return self.medium == "disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +265,11 @@ class Settings:
         require("graceful", 0 <= self.graceful < math.inf, "at least 0 seconds")
         for section in ("aggregation", "storage", "limits"):
             for name in (entry.name for entry in dataclasses.fields(getattr(self, section))):
-                require(f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0")
+                if name != "medium":
+                    require(
+                        f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0"
+                    )
+        require("storage.medium", self.storage.medium in MEDIA, f"one of {', '.join(MEDIA)}")
         access, tls = self.access, self.tls
         require("access.manage", access.manage in MANAGE_WORDS, f"one of {', '.join(MANAGE_WORDS)}")
         require("access.join", access.join in DEED_WORDS, f"one of {', '.join(DEED_WORDS)}")

@@ -81,3 +81,10 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, toml: str, sentence
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         Settings.load(environ={}, config=tmp_path / "none.toml")
+
+
+def test_the_medium_is_disk_or_memory() -> None:
+    assert Settings.load({"storage.medium": "memory"}, {}).storage.durable is False
+    assert Settings.load({}, {}).storage.durable is True
+    with pytest.raises(SettingsError, match="DISCO_STORAGE_MEDIUM must be one of disk, memory, not tape"):
+        Settings.load({}, {"DISCO_STORAGE_MEDIUM": "tape"})

@@ -37,6 +37,11 @@ SECTIONS = {
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", help="TCP port; 0 picks a free one and prints it.  [default: 8080]")
+@click.option(
+    "--ephemeral",
+    is_flag=True,
+    help="Keep tasks and rounds in memory only; they are gone when the server stops.",
+)
 @click.option("--data-dir", help="Where tasks, rounds and models are kept.  [default: ./disco-data]")
 @click.option(
     "--tasks-dir", help="A folder of task folders to serve.  [default: the tasks that come with Disco]"
@@ -55,7 +60,13 @@ SECTIONS = {
 @click.option("--task", "providers", multiple=True, help="A task provider, package.module:Class; repeatable.")
 @json_option
 def serve(
-    config: Path | None, providers: Sequence[str], *, anybody: bool, as_json: bool, **flags: str | None
+    config: Path | None,
+    providers: Sequence[str],
+    *,
+    anybody: bool,
+    as_json: bool,
+    ephemeral: bool,
+    **flags: str | None,
 ) -> None:
     """Start the server.
 
@@ -67,7 +78,11 @@ def serve(
     disco serve --host 0.0.0.0 --certfile server.pem --keyfile server.key
     """  # noqa: D301  # \b is click's mark for lines that it must not join
     named = {SECTIONS.get(name, name): value for name, value in flags.items()}
-    settings = Settings.load({**named, "access.manage": "open" if anybody else None}, config=config)
+    words = {
+        "access.manage": "open" if anybody else None,
+        "storage.medium": "memory" if ephemeral else None,
+    }
+    settings = Settings.load({**named, **words}, config=config)
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)-7s %(name)s %(message)s",
@@ -107,7 +122,9 @@ def announce(app: Disco, url: str) -> None:
     for name, problem in app.broken:
         console.print(f"[red]not served[/red]  {name}: {problem}", soft_wrap=True)
     in_flight = app.settings.limits.bytes_in_flight / MIB
-    console.print(f"\ndata     {app.settings.data_dir.resolve()}", soft_wrap=True)
+    durable = app.settings.storage.durable
+    place = app.settings.data_dir.resolve() if durable else "in memory, until the server stops"
+    console.print(f"\ndata     {place}", soft_wrap=True)
     console.print(f"memory   at most {in_flight:,.0f} MiB of updates in flight (limits.bytes_in_flight)")
     console.print(f"access   {app.gate.describe()}", soft_wrap=True)
     console.print(f"address  {url}/", soft_wrap=True)
@@ -130,6 +147,7 @@ def print_announcement(app: Disco, url: str) -> None:
         {
             "address": f"{url}/",
             "data_dir": str(app.settings.data_dir.resolve()),
+            "medium": app.settings.storage.medium,
             "bytes_in_flight": app.settings.limits.bytes_in_flight,
             "access": app.gate.describe(),
             "tasks": tasks,

@@ -41,6 +41,7 @@ class Directory:
     def __init__(self, settings: Settings, keeper: Keeper, metrics: Metrics, nursery: trio.Nursery) -> None:
         """Make an empty one; coordinators will live in `nursery`."""
         self.settings = settings
+        self._kept_in = settings.data_dir if settings.storage.durable else None
         self._keeper = keeper
         self._metrics = metrics
         self._nursery = nursery
@@ -85,7 +86,7 @@ class Directory:
                 await self._serve(stored.task, await self._keeper.model(stored.task.id), stored.added_at)
             except DiscoError as error:
                 broken.append((stored.task.id, error))
-        for name in await trio.to_thread.run_sync(read_paused, self.settings.data_dir):
+        for name in await trio.to_thread.run_sync(read_paused, self._kept_in):
             if (entry := self._entries.get(TaskID(name))) is not None:
                 entry.pause.begin()
         return broken
@@ -146,7 +147,7 @@ class Directory:
         async with self._pausing:
             others = {other.task.id for other in self if other.pause.on} - {entry.task.id}
             names = others | {entry.task.id} if paused else others
-            await trio.to_thread.run_sync(write_paused, self.settings.data_dir, names)
+            await trio.to_thread.run_sync(write_paused, self._kept_in, names)
             entry.pause.begin() if paused else entry.pause.end()
         log.warning("task=%s %s", task, "paused" if paused else "resumed")
         entry.journal.changed()

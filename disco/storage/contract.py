@@ -171,6 +171,10 @@ class Store(Protocol):
         """
 
     @property
+    def durable(self) -> bool:
+        """Whether what is kept outlives the process; then methods may wait for a disk, and else they never wait."""
+
+    @property
     def untidy(self) -> bool:
         """Whether a round that was kept has left something to `tidy`."""
 

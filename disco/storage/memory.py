@@ -1,4 +1,4 @@
-"""A store that forgets everything with its process: the contract at its plainest, for tests."""
+"""A store that forgets everything with its process: the contract at its plainest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class MemoryStore:
-    """A `disco.storage.contract.Store` without a disk.
+    """A `disco.storage.contract.Store` without a disk. Every round that is kept takes the memory of a model.
 
     Args:
         keep_last: how many of a task's newest rounds are kept, at least 1.
@@ -95,7 +95,7 @@ class MemoryStore:
         """Add figures to a round, and put marks on rounds."""
         entry = self._find(task)
         if number not in entry.rounds:
-            raise UnknownRound(f"The task {task} has no round {number} on disk")
+            raise UnknownRound(f"The task {task} has no round {number} in memory")
         record, weights = entry.rounds[number]
         entry.rounds[number] = (replace(record, figures={**record.figures, **figures}), weights)
         if marks is not None:
@@ -129,7 +129,7 @@ class MemoryStore:
         """Return a round's global model."""
         rounds = self._find(task).rounds
         if number not in rounds:
-            raise UnknownRound(f"The task {task} has no round {number} on disk")
+            raise UnknownRound(f"The task {task} has no round {number} in memory")
         return rounds[number][1]
 
     def latest_state(self, task: TaskID) -> State:
@@ -159,6 +159,11 @@ class MemoryStore:
         return entry.closed_rounds, entry.contributions
 
     @property
+    def durable(self) -> bool:
+        """Tell that nothing outlives the process."""
+        return False
+
+    @property
     def untidy(self) -> bool:
         """Tell that there is nothing to tidy."""
         return False
@@ -176,5 +181,5 @@ class MemoryStore:
 
 
 def _copy(weights: Weights) -> Weights:
-    """Copy weights whose tensors may be views into somebody's message."""
-    return Weights.from_flat(weights.flat.copy(), weights.shapes)
+    """Copy weights whose tensors may be views into somebody's message; a model in one buffer is nobody else's."""
+    return weights if weights.buffer is not None else Weights.from_flat(weights.flat.copy(), weights.shapes)

@@ -12,12 +12,14 @@ from disco.storage.files import replacing
 FILE = "paused.json"
 
 
-def read_paused(data_dir: Path) -> frozenset[str]:
-    """Return the IDs of the paused tasks.
+def read_paused(data_dir: Path | None) -> frozenset[str]:
+    """Return the IDs of the paused tasks; none where nothing is kept.
 
     Raises:
         StorageError: the file is there and cannot be read.
     """
+    if data_dir is None:
+        return frozenset()
     path = data_dir / FILE
     try:
         found = json.loads(path.read_text("utf-8"))
@@ -30,11 +32,13 @@ def read_paused(data_dir: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def write_paused(data_dir: Path, tasks: Iterable[str]) -> None:
-    """Replace the list, durably, whole or not at all.
+def write_paused(data_dir: Path | None, tasks: Iterable[str]) -> None:
+    """Replace the list, durably, whole or not at all; do nothing where nothing is kept.
 
     Raises:
         StorageError: the disk refused.
     """
+    if data_dir is None:
+        return
     with replacing(data_dir / FILE) as file:
         file.write(json.dumps(sorted(tasks)).encode())

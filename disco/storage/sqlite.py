@@ -239,6 +239,11 @@ class SqliteStore(SqliteReader):
             )
 
     @property
+    def durable(self) -> bool:
+        """Tell that all that is kept outlives the process."""
+        return True
+
+    @property
     def untidy(self) -> bool:
         """Whether `tidy` has something to do."""
         return self._leftovers.waiting or self._logged_bytes > LOG_BYTES

@@ -64,7 +64,10 @@ async def ready() -> tuple[Response, int]:
 
 
 async def _store_check() -> str:
-    path = directory().settings.data_dir / PROBE
+    settings = directory().settings
+    if not settings.storage.durable:
+        return "writable"
+    path = settings.data_dir / PROBE
 
     def probe() -> None:
         with replacing(path) as file:

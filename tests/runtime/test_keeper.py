@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import trio
 import trio.testing
 
 from disco.core.events import TaskID
-from disco.errors import UnknownTask
+from disco.errors import InvalidTask, UnknownTask
 from disco.metrics import Metrics
 from disco.runtime.keeper import Keeper
 from disco.storage.contract import RoundRecord
@@ -27,6 +28,8 @@ SECONDS = 10.0
 
 class Slow(MemoryStore):
     """A store whose `rounds` and `tidy` take until they are let through. It writes down what it does."""
+
+    durable = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,3 +165,26 @@ async def test_the_files_of_forgotten_rounds_are_gone_when_the_next_call_is_made
 
 def files_of_rounds(data_dir: Path) -> list[Path]:
     return list(data_dir.rglob("rounds/*"))
+
+
+async def test_a_store_that_never_waits_is_called_without_a_thread() -> None:
+    threads: list[threading.Thread] = []
+
+    class Here(MemoryStore):
+        def spent(self, task: TaskID) -> float:
+            threads.append(threading.current_thread())
+            return super().spent(task)
+
+    store = Here()
+    store.add_task(task(), model(), "folder", 0.0)
+    assert await Keeper(store).spent(TITANIC) == 0.0
+    assert threads == [threading.current_thread()]
+
+
+async def test_a_privacy_budget_is_not_kept_where_a_restart_gives_it_back() -> None:
+    table = {"privacy": {"clippingNorm": 1.0, "noiseMultiplier": 1.0, "epsilonBudget": 8.0}}
+    private = replace(task(), document={**task().document, "aggregation": table})
+    with pytest.raises(
+        InvalidTask, match=r"task\.aggregation\.privacy\.epsilonBudget .*storage\.medium = disk"
+    ):
+        await Keeper(MemoryStore()).add_task(private, model(), "folder", 0.0)
