@@ -269,7 +269,7 @@ class Coordinator(Generic[SessionT]):
             answer = await self.effects.perform(effect)
             if answer is not None:
                 course.events.append(answer)
-        self.effects.journal.changed()
+        await self.effects.settle()
 
     def _advance(self, course: Course) -> bool:
         """Handle until an effect has to be awaited, or to the end; tell whether that is reached."""

@@ -59,6 +59,12 @@ class Effects:
         assert self._performer is not None
         return await self._performer.perform(effect)
 
+    async def settle(self) -> None:
+        """Do what nobody waits for, and tell those who watch."""
+        self.journal.changed()
+        if self._performer is not None:
+            await self._performer.settle()
+
     def _record(self, record: Record) -> None:
         counter = self._outcomes.get(record.outcome)
         if counter is None:

@@ -44,6 +44,9 @@ class Performer(Protocol):
     async def perform(self, effect: Effect) -> Event | None:
         """Perform one effect and return the event that answers it."""
 
+    async def settle(self) -> None:
+        """Do what nobody waits for, now that all effects of an event have been performed."""
+
 
 @dataclass(slots=True)
 class Course:

@@ -60,6 +60,10 @@ class MaskedTraining:
                 return await self._training.perform(effect)
         return None
 
+    async def settle(self) -> None:
+        """See `Performer.settle`."""
+        await self._training.settle()
+
     async def _fold(self, contribution: MaskedContributed) -> Event:
         with self._training.tracer.span("disco.fold", {"masked": True}):
             if contribution.masked.size > THREAD_PARAMETERS:

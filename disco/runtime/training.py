@@ -59,6 +59,7 @@ class Training:
         self._initial = initial
         self._clock = clock
         self._current = initial
+        self._begun = False  # a round, since the last `settle`
         self.judge = judge
         self.on_model: Callable[[RoundRecord, Weights], None] = lambda record, weights: None
         self.max_norm = math.inf
@@ -71,6 +72,7 @@ class Training:
     def begin(self, current: Weights, round_: int, closed_at: float) -> None:
         """Start the current round from its global model, made at `closed_at` (Unix seconds)."""
         self._strategy.begin(current, round_)
+        self._begun = True
         self.judge.begin()
         self._current = current
         self.trouble = ""
@@ -112,6 +114,16 @@ class Training:
             case _:
                 raise NotImplementedError(type(effect).__name__)
 
+    async def settle(self) -> None:
+        """Prepare the next round, if one has begun; see `Performer.settle`."""
+        if not self._begun:
+            return
+        self._begun = False
+        if self._initial.parameters > THREAD_PARAMETERS:
+            await trio.to_thread.run_sync(self._strategy.prepare)
+        else:
+            self._strategy.prepare()
+
     async def _fold(self, contribution: Contributed) -> Event:
         try:
             await trio.to_thread.run_sync(self._add, contribution)
@@ -132,7 +144,8 @@ class Training:
 
     async def _aggregate(self, figures: RoundFigures, counted: Counted) -> Event:
         try:
-            if self._initial.parameters * figures.contributions > THREAD_PARAMETERS:
+            walked = self._strategy.walked(figures.contributions) * self._initial.parameters
+            if walked > THREAD_PARAMETERS:
                 weights = await trio.to_thread.run_sync(self._strategy.finish)
             else:
                 weights = self._strategy.finish()

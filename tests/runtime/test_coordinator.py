@@ -71,6 +71,9 @@ class Slow:
         await self.let.wait()
         return self.answer
 
+    async def settle(self) -> None:
+        pass
+
 
 def coordinate(session: Script, performer: Slow | None = None) -> Coordinator[Script]:
     coordinator = Coordinator[Script](TaskID("t"), lambda _: session, performer, Metrics(), lambda _: "all")

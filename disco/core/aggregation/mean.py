@@ -23,12 +23,12 @@ class Mean:
     def __init__(self, headroom: int = EQUAL_HEADROOM) -> None:
         """Make one that has not begun. Shares that sum up to 2**headroom are summed exactly."""
         self._current = Weights.zeros(())
-        self._total = ExactTotal(headroom)
+        self.total = ExactTotal(headroom)
         self._shares = 0.0
 
     def begin(self, current: Weights) -> None:
         """Start a round; the total's memory is reused while the structure stays."""
-        self._total.begin(current)
+        self.total.begin(current)
         self._current, self._shares = current, 0.0
 
     def add(self, update: Weights, share: float, sender: ParticipantID | None = None) -> None:
@@ -37,9 +37,9 @@ class Mean:
         Raises:
             InvalidUpdate: the structure differs or a value is not finite; the total is unchanged.
         """
-        self._total.add(update, share)
+        self.total.add(update, share)
         self._shares += share
 
     def finish(self) -> Weights:
         """Divide the total by the shares; the current model if nothing was added."""
-        return self._total.divided(self._shares) if self._shares else self._current
+        return self.total.divided(self._shares) if self._shares else self._current

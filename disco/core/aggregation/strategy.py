@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from disco.core.aggregation import Aggregator, Change, State, Step
+from disco.core.aggregation.total import ExactTotal
 from disco.core.aggregation.weighing import Equally
 from disco.core.events import Contributed
 from disco.core.weights import Float32s, Weights
@@ -73,6 +74,13 @@ class Ending(Protocol):
         """
 
 
+@runtime_checkable
+class Running(Protocol):
+    """A rule that keeps a running total: to finish takes it as long after many contributions as after one."""
+
+    total: ExactTotal
+
+
 class Strategy:
     """Takes contributions of a round in, and makes the next global model of them."""
 
@@ -105,6 +113,11 @@ class Strategy:
         for step in self._steps:
             step.begin(current)
 
+    def prepare(self) -> None:
+        """Make ready for the first `add`: what takes long there, and can be done before."""
+        if isinstance(self._rule, Running):
+            self._rule.total.prepare()
+
     def add(self, made: Contributed) -> None:
         """Take one contribution in.
 
@@ -132,6 +145,10 @@ class Strategy:
         except InvalidUpdate as error:
             raise InvalidUpdate(f"the aggregated model cannot be used: {error}") from error
         return weights
+
+    def walked(self, contributions: int) -> int:
+        """Return how many contributions `finish` walks over, after so many."""
+        return 1 if isinstance(self._rule, Running) else contributions
 
     def figures(self) -> dict[str, float]:
         """Return what the stages want the round to be remembered by."""

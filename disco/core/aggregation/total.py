@@ -75,6 +75,7 @@ class ExactTotal:
         """
         self._window = _BITS - (_FLOAT32_BITS - 1) - headroom
         self._current = Weights.zeros(())
+        self._prepared = False
         self._pieces: list[_Piece] = []
         self._sums: NDArray[np.float64] = np.zeros(0)
         self._odd: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
@@ -86,13 +87,19 @@ class ExactTotal:
 
     def begin(self, current: Weights) -> None:
         """Start from zero, for updates of the current model's structure and about its size."""
-        if self._sums.size != current.parameters:
-            self._sums = np.zeros(current.parameters)
+        self._current, self._prepared = current, False
+
+    def prepare(self) -> None:
+        """Make ready for the first `add`, which does so itself if nobody had the time to."""
+        if self._prepared:
+            return
+        if self._sums.size != self._current.parameters:
+            self._sums = np.zeros(self._current.parameters)
         else:
             self._sums.fill(0.0)
-        self._current = current
         self._odd, self._waiting = [], 0
-        self._pieces = list(self._cut(current))
+        self._pieces = list(self._cut(self._current))
+        self._prepared = True
 
     def add(self, update: Weights, share: float) -> None:
         """Add one update.
@@ -107,6 +114,7 @@ class ExactTotal:
         update.require_structure(self._current.shapes)
         if not 0 < share < math.inf:
             raise InvalidUpdate(f"share must be above 0 and finite, not {share}")
+        self.prepare()
         known = len(self._odd)
         for number, piece in enumerate(self._pieces):
             if not self._fold(piece, update, share):
@@ -121,6 +129,7 @@ class ExactTotal:
 
     def divided(self, by: float) -> Weights:
         """Return the sum divided by a number, rounded to float32 once, in a buffer of its own."""
+        self.prepare()
         flat = np.empty(self._sums.size, dtype=np.float32)
         np.divide(self._sums, by, out=flat, casting="same_kind")
         self._settle()

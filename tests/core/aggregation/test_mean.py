@@ -173,3 +173,19 @@ def test_models_of_several_tensors_are_summed_like_one(count: int, seed: int) ->
     found = aggregated(Mean(), random_weights(1, 1.0, shapes), updates)
 
     assert found.flat.tobytes() == aggregated(Mean(), random_weights(1, 1.0, [(8,)]), flat).flat.tobytes()
+
+
+def test_preparing_a_round_changes_nothing_whenever_it_is_done() -> None:
+    found = []
+    for before, between in ((False, False), (True, False), (False, True), (True, True)):
+        mean = Mean()
+        for start in (0.0, 5.0):
+            mean.begin(Weights.from_arrays([[start, start]]))
+            if before:
+                mean.total.prepare()
+            mean.add(Weights.from_arrays([[start + 1.0, 2.0]]), 1.0)
+            if between:
+                mean.total.prepare()
+            mean.add(Weights.from_arrays([[start + 2.0, 4.0]]), 1.0)
+        found.append(mean.finish().flat.tolist())
+    assert found == [[6.5, 3.0]] * 4

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from disco.core.aggregation import Aggregator
 from disco.core.aggregation.centered_clipping import CenteredClipping
 from disco.core.aggregation.fedopt import AvgM, ServerOptimizer
+from disco.core.aggregation.held import InMemory
 from disco.core.aggregation.mean import Mean
+from disco.core.aggregation.median import Median
 from disco.core.aggregation.norm_clipping import NormClipping
 from disco.core.aggregation.private_mean import PrivateMean
 from disco.core.aggregation.staleness import Staleness
@@ -152,3 +155,8 @@ def test_a_server_optimizer_sees_the_mean_with_its_noise() -> None:
         strategy.add(contribution(vector(1.0)))
 
     assert moved.finish().flat[0] == pytest.approx(0.5 * plain.finish().flat[0])
+
+
+@pytest.mark.parametrize(("rule", "walked"), [(Mean(), 1), (Median(InMemory()), 7)], ids=["mean", "median"])
+def test_only_a_rule_that_holds_contributions_walks_over_all_of_them(rule: Aggregator, walked: int) -> None:
+    assert Strategy(rule).walked(7) == walked
