@@ -23,7 +23,7 @@ GROUP = "joins"
 TASK = "classroom"
 PARAMETERS = 10_000_000
 SUMMING = 2
-JOINS, REPEATS = 300, 3
+JOINS, REPEATS = 300, 5
 #: A join's p99 while models are summed may be so many times its p99 when idle.
 TIMES_IDLE = 5.0
 
