@@ -18,6 +18,7 @@ from disco.metrics import Counter
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.lines import Line
 from disco.runtime.outbox import Farewell, Outbox, Rest
+from disco.runtime.poll import Poll
 from disco.runtime.transport import Received, Transport
 from disco.settings import Limits
 from disco.wire import detect
@@ -50,6 +51,7 @@ class Connection:
         allow: Callable[[float], bool] | None = None,
         release: Callable[[], None] | None = None,
         pace: Callable[[float], float] | None = None,
+        poll: Poll | None = None,
     ) -> None:
         """Prepare to serve an accepted WebSocket.
 
@@ -61,6 +63,7 @@ class Connection:
             allow: tells whether one more message may come now (seconds of Trio's clock); None for no limit.
             release: called when a message has been handled and its bytes are free again.
             pace: tells, at every message, for how many seconds not to read the next; None for no pause.
+            poll: what answers may be deferred with; None if there is none.
         """
         self._transport = transport
         self._coordinator = coordinator
@@ -70,6 +73,8 @@ class Connection:
         self._release = release
         self._pace = pace
         self._outbox = Outbox(limits.outbox_messages, transport.send_now, self._need_writer)
+        if poll is not None:
+            self._outbox.defer = poll.defer
         self._nursery: trio.Nursery | None = None  # while it is open
         self._writing: trio.CancelScope | None = None  # while there is a writer
         self._cut_at = math.inf  # when a client that was sent away is cut

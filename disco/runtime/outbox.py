@@ -36,8 +36,8 @@ class _Item:
 class Outbox:
     """A bounded queue before the one writer of a socket. Putting never waits.
 
-    A small message goes out at once if nothing waits before it and the connection takes it; a writer is needed for
-    what is left.
+    A small message goes out at once, or together with others' very soon, if nothing waits before it and the connection
+    takes it; a writer is needed for what is left.
 
     A newer global model replaces one that still waits, so that a slow reader gets fewer models, not older ones.
     Whoever lets more than the limit pile up is let go.
@@ -59,6 +59,9 @@ class Outbox:
         self._limit = limit
         self._send_now = send_now
         self._needed = needed
+        #: See `Poll.defer`.
+        self.defer: Callable[[Callable[[], None]], bool] = lambda call: False
+        self._deferred = False  # the only item is sent very soon, without a writer
         self._items: list[_Item] = []  # of a length that the limit keeps short, and mostly 0
         self._farewell: Farewell | None = None
         self._over = False  # the farewell was taken
@@ -80,13 +83,16 @@ class Outbox:
         """
         if self._farewell is not None:
             return
+        self._send_deferred()
         item = _Item(data, replaceable)
         if not self._items and isinstance(data, bytes) and len(data) <= NOW_BYTES:
-            sent = self._send_now(data)
-            if sent is Sent.ALL:
+            if self.defer(self._send_deferred):
+                self._items, self._deferred = [item], True
                 return
-            if sent is Sent.PART:
-                item = _Item(Rest.REST, replaceable=False)
+            left = self._sent(item)
+            if left is None:
+                return
+            item = left
         if replaceable and self._items:
             self._items = [item for item in self._items if not item.replaceable]
         if len(self._items) >= self._limit:
@@ -94,6 +100,26 @@ class Outbox:
             self.close(1008, f"reads too slowly: limits.outbox_messages, {self._limit}, are waiting")
         else:
             self._items.append(item)
+            self._needed()
+
+    def _sent(self, item: _Item) -> _Item | None:
+        """Send one small message as far as that needs no waiting, and return what is left."""
+        assert isinstance(item.data, bytes)
+        sent = self._send_now(item.data)
+        if sent is Sent.ALL:
+            return None
+        return _Item(Rest.REST, replaceable=False) if sent is Sent.PART else item
+
+    def _send_deferred(self) -> None:
+        """Send what was put a moment ago, unless it has been sent already."""
+        if not self._deferred:
+            return
+        self._deferred = False
+        left = self._sent(self._items[0])
+        if left is None:
+            self._items = []
+        else:
+            self._items[0] = left
             self._needed()
 
     def close(self, code: int, reason: str) -> None:

@@ -161,7 +161,14 @@ class Lobby:
         elif address.client is not None:
             participant = ParticipantID(address.client.lower())
         connection = Connection(
-            transport, coordinator, address.scheme, self.settings.limits, allow, reservation.release, pace
+            transport,
+            coordinator,
+            address.scheme,
+            self.settings.limits,
+            allow,
+            reservation.release,
+            pace,
+            self.poll,
         )
         self.guests += 1
         try:

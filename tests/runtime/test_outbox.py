@@ -112,3 +112,73 @@ def test_a_message_begun_is_finished_although_its_reader_is_let_go() -> None:
     outbox.put(b"begun")
     outbox.put(b"too much")
     assert taken(outbox)[0] is Rest.REST
+
+
+class Batch:
+    """Lets what is put be sent together, when it is told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], None]] = []
+
+    def __call__(self, call: Callable[[], None]) -> bool:
+        self.calls.append(call)
+        return True
+
+    def end(self) -> None:
+        for call in self.calls:
+            call()
+
+
+def test_a_deferred_message_goes_out_without_a_writer_when_the_batch_ends() -> None:
+    wire, batch, (needed, need) = Wire(Sent.ALL), Batch(), counting()
+    outbox = Outbox(10, wire, need)
+    outbox.defer = batch
+    outbox.put(b"x")
+    assert wire.sent == []
+    batch.end()
+    assert wire.sent == [b"x"]
+    assert (outbox.depth, needed) == (0, [])
+
+
+def test_deferred_messages_leave_once_and_in_order() -> None:
+    wire, batch = Wire(Sent.ALL), Batch()
+    outbox = Outbox(2, wire)
+    outbox.defer = batch
+    for data in (b"1", b"2", b"3", b"4"):
+        outbox.put(data)
+    batch.end()
+    assert wire.sent == [b"1", b"2", b"3", b"4"]
+
+
+def test_what_cannot_be_sent_when_the_batch_ends_waits_for_a_writer() -> None:
+    for takes, left in ((Sent.NOTHING, b"x"), (Sent.PART, Rest.REST)):
+        wire, batch, (needed, need) = Wire(takes), Batch(), counting()
+        outbox = Outbox(10, wire, need)
+        outbox.defer = batch
+        outbox.put(b"x")
+        batch.end()
+        assert needed == [None]
+        outbox.put(b"y")
+        assert taken(outbox) == [left, b"y"]
+
+
+def test_a_large_message_goes_behind_a_deferred_one() -> None:
+    wire, batch = Wire(Sent.ALL), Batch()
+    outbox = Outbox(10, wire)
+    outbox.defer = batch
+    outbox.put(b"small")
+    outbox.put(bytes(NOW_BYTES + 1))
+    assert wire.sent == [b"small"]
+    batch.end()
+    assert (wire.sent, outbox.depth) == ([b"small"], 1)
+
+
+def test_a_deferred_message_is_sent_before_the_farewell() -> None:
+    wire, batch = Wire(Sent.ALL), Batch()
+    outbox = Outbox(10, wire)
+    outbox.defer = batch
+    outbox.put(b"x")
+    outbox.close(1000, "")
+    batch.end()
+    assert wire.sent == [b"x"]
+    assert taken(outbox) == [Farewell(1000, "")]

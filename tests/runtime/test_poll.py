@@ -380,3 +380,23 @@ async def test_whoever_waits_for_a_socket_is_told_that_it_is_closed() -> None:
         rest.poll.leave(server.socket.fileno())
         with trio.fail_after(5):
             await told.wait()
+
+
+async def test_what_is_deferred_is_called_behind_all_calls_that_are_made_together() -> None:
+    async with resting() as rest:
+        done: list[str] = []
+        assert not rest.poll.defer(lambda: done.append("never"))
+        ends = [rest.connect(), rest.connect()]
+        for _, client in ends:
+            await client.send(frame(BINARY, b"?"))
+
+        def deal(data: Received) -> bool:
+            done.append("call")
+            return rest.poll.defer(lambda: done.append("answer"))
+
+        for websocket, _ in ends:  # both begin to wait before the poll has its turn
+            rest.nursery.start_soon(websocket.receive, deal)
+        with trio.fail_after(5):
+            while len(done) < 4:
+                await trio.lowlevel.checkpoint()
+        assert done == ["call", "call", "answer", "answer"]
