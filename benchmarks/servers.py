@@ -1,8 +1,8 @@
 """Python servers that do nothing but move bytes: ``python -m benchmarks.servers disco|stock|tcp``.
 
-*disco*: hypercorn with Disco's WebSocket layer. *stock*: hypercorn and Quart-Trio as they are. *tcp*: Trio without HTTP
-or WebSocket, as the limit of what the others could do. What they understand is told in `benchmarks.load`. The port is
-printed when the server listens.
+*disco*: hypercorn with Disco's WebSocket layer, and the lane for large messages that a task's connections share. *stock*:
+hypercorn and Quart-Trio as they are. *tcp*: Trio without HTTP or WebSocket, as the limit of what the others could do. What
+they understand is told in `benchmarks.load`. The port is printed when the server listens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from hypercorn.config import Config
 from quart import websocket
 from quart_trio import QuartTrio
 
+from disco.runtime.budget import Budget, Reservation
+from disco.runtime.lane import Lane
 from disco.runtime.poll import Poll
 from disco.runtime.transport import Received, Sent
 from disco.web import hypercorn_seam
@@ -27,6 +29,7 @@ from disco.web.hypercorn_seam import EXTENSION
 LIMIT_BYTES = 1 << 30
 
 poll = Poll()
+budget, lane = Budget(LIMIT_BYTES), Lane()
 
 
 async def disco_app(scope: Any, receive: Any, send: Any) -> None:
@@ -36,7 +39,8 @@ async def disco_app(scope: Any, receive: Any, send: Any) -> None:
             await receive()
             await send({"type": f"lifespan.{step}.complete"})
         return
-    transport = await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES, poll=poll)
+    gate = Reservation(budget, lane)
+    transport = await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES, gate=gate, poll=poll)
     path = scope["path"]
     begun = False
 
@@ -60,6 +64,8 @@ async def disco_app(scope: Any, receive: Any, send: Any) -> None:
         elif len(data) == 1:
             await transport.send(b"!")
         del data
+        gate.release()
+    gate.release()
 
 
 stock_app = QuartTrio(__name__)
