@@ -1,8 +1,8 @@
 """Python servers that do nothing but move bytes: ``python -m benchmarks.servers disco|stock|tcp``.
 
-*disco*: hypercorn with Disco's WebSocket layer, and the lane for large messages that a task's connections share. *stock*:
-hypercorn and Quart-Trio as they are. *tcp*: Trio without HTTP or WebSocket, as the limit of what the others could do. What
-they understand is told in `benchmarks.load`. The port is printed when the server listens.
+*disco*: hypercorn with Disco's WebSocket layer, and the lane for large messages that a task's connections share.
+*stock*: hypercorn and Quart-Trio as they are. *tcp*: Trio without HTTP or WebSocket, as the limit of what the others
+could do. What they understand is told in `benchmarks.load`. The port is printed when the server listens.
 """
 
 from __future__ import annotations
