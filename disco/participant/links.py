@@ -19,6 +19,10 @@ from disco.wire.peer import V2_CHUNK_BYTES, PeerMessage, Stage, decode, encode
 
 logger = logging.getLogger("disco.participant")
 
+#: Seconds before an offer to one of v2's peers. npm's client reads who is in its round before it takes that in, and
+#: ends when a signal comes between: "received signal for unknown peer".
+V2_OFFER_SECONDS = 0.1
+
 Signaller = Callable[[ParticipantID, bytes], Awaitable[None]]
 
 
@@ -77,6 +81,8 @@ class Links:
         """Begin a channel. The peer with the larger ID makes the offer."""
 
         async def send_signal(signal: Mapping[str, Any]) -> None:
+            if self._dialect == "v2" and signal.get("type") == "offer":
+                await trio.sleep(V2_OFFER_SECONDS)
             await self._send_signal(peer, msgpack.packb(signal))
 
         link = self._links[peer] = self._channels.open_channel(

@@ -9,6 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 import trio
+import trio.testing
 
 pytest.importorskip("aiortc")
 
@@ -16,7 +17,7 @@ from disco.core.events import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import ConnectionLost, LimitExceeded, MalformedMessage, PeersLost, ProtocolViolation
 from disco.participant.channel import DataChannel, SendSignal
-from disco.participant.links import Links
+from disco.participant.links import V2_OFFER_SECONDS, Links
 from disco.wire.peer import PeerMessage, Stage, encode
 
 ME, A, B = ParticipantID("10"), ParticipantID("9"), ParticipantID("11")
@@ -102,6 +103,21 @@ async def clear_swap(subject: Links, *peers: ParticipantID, number: int = 0) -> 
 
 
 # ── Which channel ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_offer_to_a_v2_peer_lets_it_learn_of_its_round_first(
+    channels: FakeChannels, autojump_clock: trio.testing.MockClock
+) -> None:
+    sent: list[tuple[str, float]] = []
+
+    async def send_signal(to: ParticipantID, signal: bytes) -> None:
+        sent.append((msgpack.unpackb(signal)["type"], trio.current_time()))
+
+    for dialect in ("v2", "v4"):
+        Links(channels, dialect, ME, secure=False, send_signal=send_signal).prepare((A,))
+        await channels.made[-1].send_signal({"type": "offer"})
+        await channels.made[-1].send_signal({"type": "answer"})
+    assert sent == [(kind, V2_OFFER_SECONDS) for kind in ("offer", "answer") * 2]
 
 
 def test_v2_peers_are_ordered_as_numbers_and_the_larger_one_offers(channels: FakeChannels) -> None:
