@@ -117,9 +117,27 @@ class History(RuleBasedStateMachine):
             kept = made.index in world.counted or made.index in world.promised
             assert kept or not made.accepted or made.crashed_with, "accepted, and lost without a crash"
         assert len(world.promised) < world.rules.minimum, "enough have contributed, and the round stays open"
+        # Of two that a client made for one round the first counts, and it waits for that round with the second.
+        awaited = {world.made[index].event.participant for index in world.promised}
         for client in world.clients:
-            assert client.made is None or client.made.index in world.promised, "somebody waits for nothing"
+            assert client.made is None or client.name in awaited, "somebody waits for nothing"
 
 
 History.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestHistory: Any = History.TestCase
+
+
+def test_who_waits_with_a_second_contribution_gets_the_round_that_its_first_is_in() -> None:
+    history = History()
+    history.begin(minimum=3, buffered=True, staleness=1)
+    history.lose_acknowledgements()
+    late = history.client(3)
+    history.contribute(3)
+    history.flow()
+    assert late.made is not None
+    for other in (0, 1):
+        history.contribute(other)
+    history.flow()
+    assert late.standing.round == 2
+    assert history.client(3).made is None
+    history.teardown()
