@@ -19,10 +19,10 @@ from hypercorn.config import Config
 from quart import websocket
 from quart_trio import QuartTrio
 
+from benchmarks.echo import send_back
 from disco.runtime.budget import Budget, Reservation
 from disco.runtime.lane import Lane
 from disco.runtime.poll import Poll
-from disco.runtime.transport import Received, Sent
 from disco.web import hypercorn_seam
 from disco.web.hypercorn_seam import EXTENSION
 
@@ -41,22 +41,10 @@ async def disco_app(scope: Any, receive: Any, send: Any) -> None:
         return
     gate = Reservation(budget, lane)
     transport = await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES, gate=gate, poll=poll)
-    path = scope["path"]
-    begun = False
-
-    def echo(data: Received) -> bool:
-        nonlocal begun
-        sent = transport.send_now(data)
-        begun = sent is Sent.PART
-        return sent is Sent.ALL
-
-    while (data := await transport.receive(echo if path == "/echo" else None)) is not None:
-        if begun:
-            await transport.flush()
-            begun = False
-        elif path == "/echo":
-            await transport.send(data)
-        elif path == "/source":
+    if scope["path"] == "/echo":
+        await send_back(transport)
+    while (data := await transport.receive()) is not None:
+        if scope["path"] == "/source":
             size, count = struct.unpack("<II", data)
             message = bytes(size)
             for _ in range(count):

@@ -264,11 +264,8 @@ class Settings:
         require("log_level", self.log_level in LOG_LEVELS, f"one of {', '.join(LOG_LEVELS)}")
         require("graceful", 0 <= self.graceful < math.inf, "at least 0 seconds")
         for section in ("aggregation", "storage", "limits"):
-            for name in (entry.name for entry in dataclasses.fields(getattr(self, section))):
-                if name != "medium":
-                    require(
-                        f"{section}.{name}", 0 < getattr(getattr(self, section), name) < math.inf, "above 0"
-                    )
+            for name, value in dataclasses.asdict(getattr(self, section)).items():
+                require(f"{section}.{name}", isinstance(value, str) or 0 < value < math.inf, "above 0")
         require("storage.medium", self.storage.medium in MEDIA, f"one of {', '.join(MEDIA)}")
         access, tls = self.access, self.tls
         require("access.manage", access.manage in MANAGE_WORDS, f"one of {', '.join(MANAGE_WORDS)}")

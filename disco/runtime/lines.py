@@ -58,13 +58,12 @@ class Lines:
         self._task = task
         self._metrics = metrics
         self._lines: dict[ParticipantID, list[Line]] = {}
-        self._count = 0
         self._counters: dict[str, Counter] = {}  # of bytes sent, by dialect
         self._latest: GlobalModel | None = None
         self._encoded: dict[Kind, Encoded | None] = {}  # what `_latest` is
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._lines.values()))
 
     def __iter__(self) -> Iterator[Line]:
         for lines in self._lines.values():
@@ -81,7 +80,6 @@ class Lines:
     def add(self, line: Line) -> None:
         """Let a connection be answered."""
         self._lines.setdefault(line.participant, []).append(line)
-        self._count += 1
 
     def remove(self, line: Line) -> bool:
         """Forget a connection; tell whether it was there."""
@@ -89,7 +87,6 @@ class Lines:
         if line not in lines:
             return False
         lines.remove(line)
-        self._count -= 1
         if not lines:
             del self._lines[line.participant]
         return True

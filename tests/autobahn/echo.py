@@ -6,9 +6,8 @@ from typing import Any
 
 import trio
 
-from disco.runtime.fast_websocket import FastWebSocket
+from benchmarks.echo import send_back
 from disco.runtime.poll import AVAILABLE, Poll
-from disco.runtime.transport import Received, Sent
 from disco.web.hypercorn_seam import EXTENSION
 
 #: The suite's largest message, 16 MiB, and room for more.
@@ -30,21 +29,3 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             nursery.start_soon(poll.run)
         await send_back(await scope["extensions"][EXTENSION].accept(limit_bytes=LIMIT_BYTES, poll=poll))
         nursery.cancel_scope.cancel()
-
-
-async def send_back(websocket: FastWebSocket) -> None:
-    """Send back what comes, as much of it as possible without waiting."""
-    begun = False
-
-    def at_once(data: Received) -> bool:
-        nonlocal begun
-        sent = websocket.send_now(data)
-        begun = sent is Sent.PART
-        return sent is Sent.ALL
-
-    while (message := await websocket.receive_message(at_once)) is not None:
-        if begun:
-            await websocket.flush()
-            begun = False
-        else:
-            await websocket.send(message.data, text=message.text)

@@ -58,6 +58,18 @@ class Rest:
         self.ends += [client, server]
         return FastWebSocket(byte_stream.over(server), LIMIT, poll=self.poll, **options), Client(client)
 
+    async def end_of(self, websocket: FastWebSocket, desk: Desk) -> trio.Event:
+        """Let a connection wait for messages, and return what is set when there are no more."""
+        ended = trio.Event()
+
+        async def receive() -> None:
+            assert await websocket.receive(desk) is None
+            ended.set()
+
+        self.nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        return ended
+
 
 @asynccontextmanager
 async def resting() -> AsyncIterator[Rest]:
@@ -199,14 +211,8 @@ async def test_who_is_cancelled_loses_nothing() -> None:
 async def test_closing_ends_what_waits_once_the_client_has_answered() -> None:
     async with resting() as rest:
         websocket, client = rest.connect()
-        desk, ended = Desk(), trio.Event()
-
-        async def receive() -> None:
-            assert await websocket.receive(desk) is None
-            ended.set()
-
-        rest.nursery.start_soon(receive)
-        await wait_all_tasks_blocked()
+        desk = Desk()
+        ended = await rest.end_of(websocket, desk)
         rest.nursery.start_soon(websocket.close, 1001, "")
         assert await client.frame() == (CLOSE, (1001).to_bytes(2))
         await client.send(frame(BINARY, b"crossed") + frame(CLOSE, (1001).to_bytes(2)))
@@ -218,14 +224,7 @@ async def test_closing_ends_what_waits_once_the_client_has_answered() -> None:
 async def test_a_client_that_does_not_answer_is_let_go_while_its_reader_waits() -> None:
     async with resting() as rest:
         websocket, _ = rest.connect(patience=Patience(close=0.05))
-        ended = trio.Event()
-
-        async def receive() -> None:
-            assert await websocket.receive(Desk()) is None
-            ended.set()
-
-        rest.nursery.start_soon(receive)
-        await wait_all_tasks_blocked()
+        ended = await rest.end_of(websocket, Desk())
         with trio.fail_after(5):
             await websocket.close(1001, "")
             await ended.wait()
@@ -234,14 +233,7 @@ async def test_a_client_that_does_not_answer_is_let_go_while_its_reader_waits() 
 async def test_when_the_poll_ends_so_do_those_who_wait() -> None:
     async with resting() as rest:
         websocket, _ = rest.connect()
-        ended = trio.Event()
-
-        async def receive() -> None:
-            assert await websocket.receive(Desk()) is None
-            ended.set()
-
-        rest.nursery.start_soon(receive)
-        await wait_all_tasks_blocked()
+        ended = await rest.end_of(websocket, Desk())
         rest.polling.cancel()
         with trio.fail_after(5):
             await ended.wait()
