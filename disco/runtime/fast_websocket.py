@@ -16,7 +16,6 @@ dropped. *Over*: the connection is closed, `receive` returns None and `send` doe
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
@@ -27,31 +26,12 @@ from disco.runtime.byte_stream import LOST, Buffer, ByteStream, SocketBytes
 from disco.runtime.frame_reader import FrameReader
 from disco.runtime.frame_writer import FrameWriter
 from disco.runtime.frames import Close, Event, Message, Ping, Pong
+from disco.runtime.patience import Patience, Vigil
 from disco.runtime.poll import Poll
 from disco.runtime.transport import AtOnce, Received, Sent
 
 #: A missing rest from this size on is received straight into its message; below, together with what follows it.
 DIRECT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for a client, in seconds.
-
-    Args:
-        ping: of silence before it is asked for a sign of life.
-        pong: more of silence after that before it is given up; whatever it sends is a sign. A page that trains answers
-            nothing for seconds.
-        message: from a message's first byte to its last.
-        control: that a client may take to accept a pong or a ping.
-        close: that a client may take to answer a close frame.
-    """
-
-    ping: float = inf
-    pong: float = inf
-    message: float = inf
-    control: float = 60.0
-    close: float = 5.0
 
 
 class Gate(Protocol):
@@ -95,16 +75,14 @@ class FastWebSocket:
         self._reader = FrameReader(limit_bytes)
         self._reader.feed(rest)
         self._patience = patience or Patience()
+        self._vigil = Vigil(self._patience)
         self._writer = FrameWriter(stream, self._patience.control)
         self._gate = gate
         self._admitted = False  # the current payload was
-        self._pinged = False  # and nothing came since
-        self._since = inf  # Trio's clock when the current message was first waited for; inf between messages
         self._ended = trio.Event()
         self._receiving = False
         self._unreadable = False  # after an error in what was received
         self._at_once: AtOnce | None = None  # what deals with messages without waiting
-        self._heard = -inf  # Trio's clock when something came last while the receiver slept
         self._sleeps_until = inf
         self._woken_by: Event | Exception | None = None
         self._undealt: Message | None = None  # woken by this one, which could not be dealt with
@@ -244,12 +222,12 @@ class FastWebSocket:
             self._reader.filled(count)
         if self._admitted:
             self._admitted = self._reader.missing > 0
-        self._pinged = False
+        self._vigil.pinged = False
         return count > 0
 
     def _dealt_with(self, message: Message) -> bool:
         """Let a message be dealt with at once, if it can be; it is dropped while the connection is closing."""
-        self._since = inf
+        self._vigil.end_message()
         if self._writer.closing:
             return True
         return self._at_once is not None and not message.text and self._at_once(message.data)
@@ -260,7 +238,8 @@ class FastWebSocket:
         Raises:
             trio.TooSlowError: the client was too slow.
         """
-        self._heard, over = trio.current_time(), False
+        over = False
+        self._vigil.wait(trio.current_time(), amid_message=self._reader.amid_message)
 
         def ready() -> bool:
             nonlocal over
@@ -272,7 +251,7 @@ class FastWebSocket:
                 self._woken_by = error
                 return False
 
-        while (until := self._patient_until()) > trio.current_time():
+        while (until := self._vigil.until) > trio.current_time():
             self._sleeps_until = until
             with trio.CancelScope(deadline=until) as sleep:
                 await stream.rest(poll, ready)
@@ -282,7 +261,8 @@ class FastWebSocket:
 
     def _deal_with(self, data: bytes) -> bool:
         """Take what came, and deal with it; False when the task that receives has to be woken."""
-        self._heard, self._pinged = trio.current_time(), False
+        now = trio.current_time()
+        self._vigil.hear(now)
         self._reader.feed(data)
         while (event := self._reader.next_event()) is not None:
             if isinstance(event, Message):
@@ -294,14 +274,8 @@ class FastWebSocket:
                 return False
         if not self._reader.amid_message:
             return True
-        self._since = min(self._since, self._heard)
-        return self._reader.missing < DIRECT_BYTES and self._sleeps_until <= self._patient_until()
-
-    def _patient_until(self) -> float:
-        """Return when a client that has been silent since then will have taken too long."""
-        patience = self._patience
-        quiet = patience.pong if self._pinged else patience.ping
-        return min(self._heard + quiet, self._since + patience.message)
+        self._vigil.wait(now, amid_message=True)
+        return self._reader.missing < DIRECT_BYTES and self._sleeps_until <= self._vigil.until
 
     async def _receive_large(self, target: memoryview, missing: int) -> int:
         """Receive a part of a large payload once the gate has admitted it."""
@@ -321,13 +295,9 @@ class FastWebSocket:
 
     def _seconds_left(self) -> float:
         """Return how long to wait for more bytes."""
-        patience = self._patience
-        quiet = patience.pong if self._pinged else patience.ping
-        if patience.message == inf or not self._reader.amid_message:
-            return quiet
         now = trio.current_time()
-        self._since = min(self._since, now)
-        return min(quiet, max(self._since + patience.message - now, 0.0))
+        self._vigil.wait(now, amid_message=self._reader.amid_message)
+        return max(self._vigil.until - now, 0.0)
 
     async def _prompt(self) -> bool:
         """Ask a silent client for a sign of life; False when it was asked before.
@@ -335,12 +305,12 @@ class FastWebSocket:
         Raises:
             ProtocolViolation: it is amid a message, and that takes too long.
         """
-        if trio.current_time() >= self._since + self._patience.message:
+        if self._vigil.overdue(trio.current_time()):
             raise ProtocolViolation(f"a message took longer than {self._patience.message:g} s to arrive")
-        if self._pinged:
+        if self._vigil.pinged:
             return False
         if not self._writer.busy:  # else the sender's own deadline is on
-            self._pinged = True
+            self._vigil.pinged = True
             await self._writer.ping()
         return True
 

@@ -25,7 +25,7 @@ from disco.runtime.budget import Budget, Reservation
 from disco.runtime.connection import Connection
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.directory import Directory
-from disco.runtime.fast_websocket import Patience
+from disco.runtime.patience import Patience
 from disco.runtime.poll import Poll
 from disco.runtime.transport import Transport
 from disco.settings import Settings

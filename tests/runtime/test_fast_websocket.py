@@ -8,8 +8,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from disco.errors import LimitExceeded, MalformedFrame, ProtocolViolation, TextMessage
-from disco.runtime.fast_websocket import DIRECT_BYTES, FastWebSocket, Patience
+from disco.runtime.fast_websocket import DIRECT_BYTES, FastWebSocket
 from disco.runtime.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, parse_close
+from disco.runtime.patience import Patience
 from disco.runtime.transport import Sent
 from tests.runtime.client_frames import KEY, frame, header, masked
 from tests.runtime.websocket_pairs import LIMIT, Client, in_lockstep, in_memory, on_sockets

@@ -16,8 +16,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from disco.errors import LimitExceeded, MalformedFrame, ProtocolViolation, TextMessage
 from disco.runtime import byte_stream
-from disco.runtime.fast_websocket import FastWebSocket, Patience
+from disco.runtime.fast_websocket import FastWebSocket
 from disco.runtime.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from disco.runtime.patience import Patience
 from disco.runtime.poll import AVAILABLE, Poll
 from disco.runtime.transport import Received
 from tests.runtime.client_frames import KEY, frame, header
