@@ -141,7 +141,7 @@ async def test_the_round_closes_without_a_third_that_leaves(serve: ServerFactory
 
 @pytest.mark.parametrize("phase", DEMANDS)
 async def test_the_round_closes_without_one_that_falls_silent(serve: ServerFactory, phase: str) -> None:
-    async with serve("range = 16.0, phaseSeconds = 0.1") as server, AsyncExitStack() as stack:
+    async with serve("range = 16.0, phaseSeconds = 2.0") as server, AsyncExitStack() as stack:
         *participants, silent = await joined(stack, server, 4)
         instead(silent, DEMANDS[phase], lambda: None)
         models = await exchange_together({**dict.fromkeys(participants, 1.0), silent: 3.0})
