@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 import trio
@@ -28,7 +28,8 @@ class TrioThread:
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run an async function in the loop, and wait for it.
 
-        What interrupts the wait, such as Ctrl-C, cancels the function.
+        What interrupts the wait, such as Ctrl-C, cancels the function; the interrupt goes on once it has ended, so that
+        the next call does not meet it. A second interrupt does not wait.
 
         Raises:
             ConnectionLost: the loop has stopped, or stops meanwhile.
@@ -51,6 +52,7 @@ class TrioThread:
             return answer.result()
         except KeyboardInterrupt:
             self._soon(scope.cancel)
+            wait([answer])
             raise
 
     def stop(self) -> None:
