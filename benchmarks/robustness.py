@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 
 from disco.core.aggregation.recipe import read_recipe
 from disco.core.aggregation.registry import made_from
-from disco.core.events import Contributed, ParticipantID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID
 from disco.core.weights import Shape, Weights, count
 
 RESULTS = Path(__file__).parent / "results"

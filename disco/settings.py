@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_type_hints
 
 from disco.errors import SettingsError
-from disco.settings_sources import convert, flatten, read_networks, read_toml, usable_memory_bytes
+from disco.settings_sources import (
+    convert,
+    dotted_types,
+    flatten,
+    read_networks,
+    read_toml,
+    usable_memory_bytes,
+)
 
 MIB = 1024 * 1024
 MANAGE_WORDS = ("auto", "open", "token")
@@ -220,7 +227,7 @@ class Settings:
         if config is not None:
             for name, value in flatten(read_toml(config)).items():
                 values[name] = (value, f"{name} in {config}")
-        for name in _types():
+        for name in dotted_types(cls):
             variable = "DISCO_" + name.replace(".", "_").upper()
             if variable in environ:
                 values[name] = (environ[variable], variable)
@@ -231,7 +238,7 @@ class Settings:
 
     @classmethod
     def _build(cls, values: Mapping[str, tuple[Any, str]]) -> Settings:
-        types = _types()
+        types = dotted_types(cls)
         top: dict[str, Any] = {}
         sections: dict[str, dict[str, Any]] = {}
         for name, (raw, where) in values.items():
@@ -290,14 +297,3 @@ class Settings:
     def origins(self) -> frozenset[str]:
         """The sites in `cors_origins`; ``*`` among them is every site."""
         return frozenset(filter(None, map(str.strip, self.cors_origins.split(","))))
-
-
-def _types() -> dict[str, type]:
-    """Map every setting's dotted name to its type."""
-    types: dict[str, type] = {}
-    for name, hint in get_type_hints(Settings).items():
-        if dataclasses.is_dataclass(hint):
-            types.update({f"{name}.{leaf}": kind for leaf, kind in get_type_hints(hint).items()})
-        else:
-            types[name] = hint
-    return types

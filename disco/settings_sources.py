@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from disco.errors import SettingsError
 
@@ -21,6 +22,17 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def dotted_types(settings: type) -> dict[str, type]:
+    """Map the dotted name of every field of a dataclass, and of the dataclasses in it, to its type."""
+    types: dict[str, type] = {}
+    for name, hint in get_type_hints(settings).items():
+        if dataclasses.is_dataclass(hint):
+            types.update({f"{name}.{leaf}": kind for leaf, kind in get_type_hints(hint).items()})
+        else:
+            types[name] = hint
+    return types
 
 
 def read_toml(config: Path) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from disco.cli.remote import get_json, server_options
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, printable
 from disco.cli.taking_part import Course, Lesson, take_part
-from disco.core.events import Scheme
 from disco.core.model import Model
+from disco.core.names import Scheme
 from disco.core.weights import Weights
 from disco.errors import DiscoError, SettingsError
 from disco.learning.architecture import Architecture

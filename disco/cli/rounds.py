@@ -13,7 +13,7 @@ import click
 
 from disco.cli.table import print_json, print_table
 from disco.core.evaluation import Progress, plan_of
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import UnknownRound
 from disco.settings import Settings
 from disco.storage.contract import RoundRecord

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import trio
 
-from disco.core.events import Scheme, TaskID
+from disco.core.names import Scheme, TaskID
 from disco.core.weights import Float32s, Weights
 from disco.errors import PeersLost, SettingsError
 from disco.learning.examples import Examples, Figures, judge

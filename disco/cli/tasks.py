@@ -16,7 +16,7 @@ import click
 from disco.cli.remote import SERVER, credential_options, get_json, locate, post_json
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, print_table, printable
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.core.submission import Submission
 from disco.errors import InvalidTask, Refused, TaskExists, UnknownTask
 from disco.learning.held_out import with_held_out

@@ -21,7 +21,7 @@ from disco.cli.completion import complete_task
 from disco.cli.remote import get_json, server_options
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, print_table, printable
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.errors import ConnectionLost, Refused
 from disco.participant.address import Address
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.errors import LimitExceeded
 
 

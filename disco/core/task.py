@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from disco.core.documents import plain, without_nulls
-from disco.core.events import Scheme, TaskID
 from disco.core.masking.terms import Terms
+from disco.core.names import Scheme, TaskID
 from disco.core.task_rules import (
     is_secret,
     masking_terms,

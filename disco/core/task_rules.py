@@ -13,8 +13,8 @@ from disco.core.aggregation.parameters import Reading
 from disco.core.aggregation.recipe import read_recipe
 from disco.core.documents import unfit
 from disco.core.evaluation import read_plan
-from disco.core.events import Scheme
 from disco.core.masking.terms import Terms, can_mask, read_terms
+from disco.core.names import Scheme
 from disco.core.task_schema import violations
 from disco.errors import Problem
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import trio
 
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.core.weights import Float32s
 from disco.demo.subjects import SUBJECTS, cut
 from disco.learning.architecture import Architecture

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits
 
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.learning.examples import Examples
 
 #: The share of the data that nobody trains on.

@@ -9,20 +9,9 @@ from urllib.parse import quote
 
 import trio
 
-from disco.core.events import (
-    Contributed,
-    Event,
-    GlobalModel,
-    Joined,
-    Message,
-    ModelRequested,
-    ParticipantID,
-    Scheme,
-    Statistics,
-    StatisticsRequested,
-    TaskID,
-    Welcome,
-)
+from disco.core.events import Contributed, Event, Joined, ModelRequested, StatisticsRequested
+from disco.core.messages import GlobalModel, Message, Statistics, Welcome
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.errors import ConnectionLost, DiscoError, Refused
 from disco.participant.address import Address
 from disco.participant.connection import Connection, Deadlines, open_connection

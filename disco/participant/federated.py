@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import trio
 
-from disco.core.events import Contributed, ParticipantID, TaskID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Float32s, Weights
 from disco.errors import ConnectionLost, DiscoError, InvalidUpdate, Refused, SettingsError, TrainingEnded
 from disco.participant.address import Address

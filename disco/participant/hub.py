@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 import trio
 
-from disco.core.events import Event, Joined, Message, ParticipantID, PeerWelcome, Scheme, TaskID
+from disco.core.events import Event, Joined
+from disco.core.messages import Message, PeerWelcome
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.errors import ConnectionLost, DiscoError
 from disco.participant.address import Address
 from disco.participant.connection import Connection, Deadlines, open_connection

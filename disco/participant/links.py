@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgpack
 import trio
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Structure, Weights
 from disco.errors import ConnectionLost, DiscoError, PeersLost, ProtocolViolation
 from disco.participant.channel import LARGEST_CHUNK_BYTES, DataChannel, SendSignal

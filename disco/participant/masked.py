@@ -12,17 +12,20 @@ from typing import Any
 import trio
 
 from disco.core.aggregation.parameters import Reading
-from disco.core.events import Contributed, Event, MaskedMessage, Message, ParticipantID, TaskID
+from disco.core.events import Contributed, Event
 from disco.core.masking.member import Footing, Member
 from disco.core.masking.terms import read_terms
 from disco.core.masking.words import (
     KeysAdvertised,
     MaskedContributed,
+    MaskedMessage,
     Roster,
     RoundAbandoned,
     SharesRelayed,
     Survivors,
 )
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, ProtocolViolation, Refused
 from disco.participant.attendance import Attendance, Place

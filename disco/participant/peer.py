@@ -22,20 +22,16 @@ import trio
 from aiortc import RTCConfiguration
 
 from disco.core.aggregation.mean import Mean
-from disco.core.events import (
-    BecameReady,
-    ConnectionsEstablished,
+from disco.core.events import BecameReady, ConnectionsEstablished, RoundJoined, Signalled
+from disco.core.messages import (
     ConnectionsFailed,
     Message,
-    ParticipantID,
     PeersForRound,
     RetryConnections,
-    RoundJoined,
     Signal,
-    Signalled,
     StartSharing,
-    TaskID,
 )
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Float32s, Weights
 from disco.errors import ConnectionLost, DiscoError, PeersLost, ProtocolViolation, SettingsError
 from disco.participant.address import Address

@@ -18,22 +18,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from disco.core.events import (
+from disco.core.events import Event, ModelRequested, StatisticsRequested
+from disco.core.messages import (
     Enough,
-    Event,
     GlobalModel,
     Message,
-    ModelRequested,
     Outcome,
-    ParticipantID,
     ParticipantsChanged,
     Statistics,
-    StatisticsRequested,
     TrainingEnded,
     Verdict,
     WaitingForMore,
     Welcome,
 )
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import ConnectionLost, DiscoError, Refused
 from disco.wire import masked, v2, v3, v4

@@ -12,7 +12,8 @@ from typing import Any
 
 import trio
 
-from disco.core.events import Joined, ParticipantID, Scheme
+from disco.core.events import Joined
+from disco.core.names import ParticipantID, Scheme
 from disco.errors import DiscoError, ProtocolViolation
 from disco.metrics import Counter
 from disco.runtime.coordinator import Coordinator

@@ -21,7 +21,8 @@ from typing import Generic, TypeVar
 
 import trio
 
-from disco.core.events import Contributed, Event, Joined, Left, ParticipantID, TaskID, Ticked
+from disco.core.events import Contributed, Event, Joined, Left, Ticked
+from disco.core.names import ParticipantID, TaskID
 from disco.errors import DiscoError, ProtocolViolation, Unavailable
 from disco.metrics import Metrics
 from disco.runtime.effects import Effects

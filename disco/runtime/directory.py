@@ -10,8 +10,8 @@ from functools import partial
 
 import trio
 
-from disco.core.events import Scheme, TaskID
 from disco.core.model import Model
+from disco.core.names import Scheme, TaskID
 from disco.core.submission import Submission
 from disco.core.task import Task
 from disco.core.weights import Weights

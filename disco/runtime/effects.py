@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from disco.core.events import Disconnect, Effect, Event, Outcome, Record, Send, TaskID
+from disco.core.effects import Disconnect, Effect, Record, Send
+from disco.core.events import Event
+from disco.core.messages import Outcome
+from disco.core.names import TaskID
 from disco.metrics import Counter, Metrics
 from disco.runtime.journal import LOG_LEVELS, Journal
 from disco.runtime.letters import LATER, Later, Performer

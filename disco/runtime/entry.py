@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from disco.core.decentralized import DecentralizedSession
 from disco.core.evaluation import plan_of
-from disco.core.events import Scheme
 from disco.core.model import Model
+from disco.core.names import Scheme
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import DiscoError

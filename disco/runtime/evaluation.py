@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.core.weights import Weights
 from disco.errors import DiscoError, ScorerFailed, UnknownRound
 from disco.metrics import Metrics

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import inf
-from typing import Protocol
 
 import trio
 
 from disco.errors import DiscoError, ProtocolViolation, TextMessage
+from disco.runtime.admission import Admission, Gate
 from disco.runtime.byte_stream import LOST, Buffer, ByteStream, SocketBytes
 from disco.runtime.frame_reader import FrameReader
 from disco.runtime.frame_writer import FrameWriter
@@ -32,20 +32,6 @@ from disco.runtime.transport import AtOnce, Received, Sent
 
 #: A missing rest from this size on is received straight into its message; below, together with what follows it.
 DIRECT_BYTES = 64 * 1024
-
-
-class Gate(Protocol):
-    """Decides when large payloads are received."""
-
-    async def admit(self, size: int) -> None:
-        """Wait until so many bytes more of a payload may be received."""
-
-    @property
-    def stall_seconds(self) -> float:
-        """After how many seconds without a byte of an admitted payload to call `stalled`; inf for never."""
-
-    def stalled(self) -> None:
-        """Learn that the client makes the server wait in the midst of an admitted payload."""
 
 
 class FastWebSocket:
@@ -77,8 +63,7 @@ class FastWebSocket:
         self._patience = patience or Patience()
         self._vigil = Vigil(self._patience)
         self._writer = FrameWriter(stream, self._patience.control)
-        self._gate = gate
-        self._admitted = False  # the current payload was
+        self._admission = Admission(gate)
         self._ended = trio.Event()
         self._receiving = False
         self._unreadable = False  # after an error in what was received
@@ -86,7 +71,6 @@ class FastWebSocket:
         self._sleeps_until = inf
         self._woken_by: Event | Exception | None = None
         self._undealt: Message | None = None  # woken by this one, which could not be dealt with
-        self._over = False
 
     async def receive(self, at_once: AtOnce | None = None) -> Received | None:
         """See `Transport.receive`.
@@ -114,14 +98,13 @@ class FastWebSocket:
             ProtocolViolation: as for `receive`, but for texts.
             LimitExceeded: a message over the limit.
         """
-        if (
-            self._receiving
-        ):  # whoever closes reads until the answer comes; what is not a close frame is dropped
+        if self._receiving:
+            # Whoever closes reads until the answer comes; what is not a close frame is dropped.
             await self._ended.wait()
             return None
         self._receiving, self._at_once = True, at_once
         try:
-            while not self._over:
+            while not self._ended.is_set():
                 match await self._next_event():
                     case Message() as message:
                         undealt, self._undealt = self._undealt, None
@@ -167,8 +150,7 @@ class FastWebSocket:
                     await self.receive_message()
             await self._end()
         finally:
-            if not self._over:
-                self._over = True
+            if not self._ended.is_set():
                 self._ended.set()
                 await self._stream.abort()
 
@@ -218,10 +200,10 @@ class FastWebSocket:
             self._reader.feed(data)
             count = len(data)
         else:
-            count = await self._receive_large(target, missing)
+            count = await self._admission.receive(self._stream, target, missing, self._seconds_left)
             self._reader.filled(count)
-        if self._admitted:
-            self._admitted = self._reader.missing > 0
+        if self._reader.missing == 0:
+            self._admission.end_payload()
         self._vigil.pinged = False
         return count > 0
 
@@ -277,22 +259,6 @@ class FastWebSocket:
         self._vigil.wait(now, amid_message=True)
         return self._reader.missing < DIRECT_BYTES and self._sleeps_until <= self._vigil.until
 
-    async def _receive_large(self, target: memoryview, missing: int) -> int:
-        """Receive a part of a large payload once the gate has admitted it."""
-        gate = self._gate
-        if gate is None:
-            return await self._stream.read_into(target, self._seconds_left())
-        if not self._admitted:
-            await gate.admit(missing)
-            self._admitted = True
-        patience = self._seconds_left()
-        if gate.stall_seconds < patience:
-            try:
-                return await self._stream.read_into(target, gate.stall_seconds)
-            except trio.TooSlowError:
-                gate.stalled()
-        return await self._stream.read_into(target, patience)
-
     def _seconds_left(self) -> float:
         """Return how long to wait for more bytes."""
         now = trio.current_time()
@@ -326,8 +292,7 @@ class FastWebSocket:
 
     async def _end(self) -> None:
         """Close the connection in good order."""
-        if not self._over:
-            self._over = True
+        if not self._ended.is_set():
             self._ended.set()
             with trio.move_on_after(self._patience.close):
                 await self._stream.close()

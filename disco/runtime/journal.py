@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from disco.core.events import Outcome, Record
+from disco.core.effects import Record
+from disco.core.messages import Outcome
 from disco.storage.contract import RoundRecord
 
 #: Refusals kept of one task, and characters kept of one reason, part of which a stranger wrote.

@@ -12,8 +12,8 @@ import trio
 from disco.core.aggregation import State
 from disco.core.aggregation.registry import recipe_of
 from disco.core.evaluation import Mark
-from disco.core.events import TaskID
 from disco.core.model import Model
+from disco.core.names import TaskID
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import InvalidTask, Problem

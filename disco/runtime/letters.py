@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import trio
 
-from disco.core.events import Effect, Event
+from disco.core.effects import Effect
+from disco.core.events import Event
 from disco.errors import DiscoError
 from disco.runtime.lines import Line
 

@@ -8,15 +8,9 @@ from typing import TypeAlias
 
 import trio
 
-from disco.core.events import (
-    GlobalModel,
-    Message,
-    ParticipantID,
-    PeerWelcome,
-    Send,
-    TaskID,
-    Welcome,
-)
+from disco.core.effects import Send
+from disco.core.messages import GlobalModel, Message, PeerWelcome, Welcome
+from disco.core.names import ParticipantID, TaskID
 from disco.metrics import Counter, Metrics
 from disco.runtime.outbox import Outbox
 from disco.wire.dialect import Dialect, Encoded, Form, WeightsForm, length

@@ -6,7 +6,8 @@ import logging
 
 import trio
 
-from disco.core.events import Effect, Event, TaskID
+from disco.core.effects import Effect
+from disco.core.events import Event
 from disco.core.masking.total import MaskedTotal
 from disco.core.masking.words import (
     Abandon,
@@ -18,6 +19,7 @@ from disco.core.masking.words import (
     Unmasked,
     UnmaskingFailed,
 )
+from disco.core.names import TaskID
 from disco.errors import ProtocolViolation
 from disco.runtime.letters import LATER, Later
 from disco.runtime.lines import THREAD_PARAMETERS

@@ -10,12 +10,12 @@ from disco.core.aggregation.recipe import Recipe
 from disco.core.aggregation.registry import made_from, recipe_of
 from disco.core.aggregation.strategy import Strategy
 from disco.core.decentralized import BarrierLimits, DecentralizedSession, Policy
-from disco.core.events import Scheme
 from disco.core.federated import FederatedSession, RoundRules
 from disco.core.masking.rules import MaskedRules
 from disco.core.masking.terms import Terms
 from disco.core.metadata import Noticeboard
 from disco.core.model import Model
+from disco.core.names import Scheme
 from disco.core.task import Task
 from disco.metrics import Metrics
 from disco.runtime.coordinator import Coordinator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from disco.core.evaluation import plan_of
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.core.submission import Submission
 from disco.core.task import Task
 from disco.errors import InvalidTask, Problem

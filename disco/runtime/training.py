@@ -11,21 +11,9 @@ import trio
 
 from disco.core.aggregation.norm_bound import require_norm
 from disco.core.aggregation.strategy import Strategy
-from disco.core.events import (
-    Aggregate,
-    Aggregated,
-    AggregationFailed,
-    Contributed,
-    Effect,
-    Event,
-    Fold,
-    Folded,
-    FoldRefused,
-    Reset,
-    Restored,
-    RoundFigures,
-    TaskID,
-)
+from disco.core.effects import Aggregate, Effect, Fold, Reset, RoundFigures
+from disco.core.events import Aggregated, AggregationFailed, Contributed, Event, Folded, FoldRefused, Restored
+from disco.core.names import TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, StorageError
 from disco.metrics import Metrics

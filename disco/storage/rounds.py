@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from disco.storage.contract import RoundRecord
+from disco.storage.counted import forget
 from disco.storage.files import Kept
 from disco.storage.rows import Held, TaskRow
 
@@ -61,6 +62,17 @@ def delete_rounds(connection: sqlite3.Connection, task: int, rounds: Iterable[Pl
     """Forget rounds, in a transaction."""
     for number, _ in rounds:
         connection.execute("DELETE FROM rounds WHERE task = ? AND number = ?", (task, number))
+
+
+def forget_rounds(connection: sqlite3.Connection, task: int) -> None:
+    """Forget every round but 0, what counted in them and what the strategy remembers, in a transaction.
+
+    The totals are 0 again; what was spent stays spent.
+    """
+    connection.execute("DELETE FROM rounds WHERE task = ? AND number > 0", (task,))
+    connection.execute("DELETE FROM states WHERE task = ?", (task,))
+    connection.execute("UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (task,))
+    forget(connection, task)
 
 
 def count_round(connection: sqlite3.Connection, task: int, contributions: int, cost: float) -> None:

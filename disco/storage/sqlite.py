@@ -12,39 +12,41 @@ the disk where a file takes three.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from disco.core.aggregation import State
 from disco.core.evaluation import Mark
-from disco.core.events import TaskID
 from disco.core.model import Model
+from disco.core.names import TaskID
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import StorageError, TaskExists, UnknownRound, UnknownTask
 from disco.storage.contract import NOTHING_COUNTED, Counted, RoundRecord
-from disco.storage.counted import forget, remember
+from disco.storage.counted import remember
 from disco.storage.database import open_database, task_directories
 from disco.storage.figures import amend, put_marks
 from disco.storage.files import Chunk, Kept, checksum, chunks_of, discard, keep, make_directory
 from disco.storage.leftovers import Leftovers
 from disco.storage.lock import DirectoryLock
+from disco.storage.log import Log
 from disco.storage.reader import SqliteReader
-from disco.storage.rounds import count_round, delete_rounds, files_of, insert_round, placed, replace_states
+from disco.storage.rounds import (
+    count_round,
+    delete_rounds,
+    files_of,
+    forget_rounds,
+    insert_round,
+    placed,
+    replace_states,
+)
 from disco.storage.rows import ROUNDS, Held, TaskRow
 from disco.storage.schema import database_refusals
 from disco.storage.standing import Standing, read_standing
 
 #: Arrays up to this many bytes are in their rows.
 INLINE_BYTES = 256 * 1024
-
-#: `tidy` has something to do when about so many bytes are in the write-ahead log. At twice as many SQLite moves them
-#: to the database in the midst of a commit.
-LOG_BYTES = 2 * 1024 * 1024
-#: What a round puts into the log besides its arrays: some pages of 4 KiB.
-_ROUND_LOG_BYTES = 5 * 4096
 
 
 class SqliteStore(SqliteReader):
@@ -84,7 +86,7 @@ class SqliteStore(SqliteReader):
             self._transaction = self._leftovers.transaction
             self._leftovers.sweep(task_directories(data_dir))
             self._standings: dict[TaskID, Standing] = {}
-            self._logged_bytes = 0
+            self._log = Log(connection)
             undo.pop_all()
 
     def add_task(self, task: Task, model: Model, source: str, now: float) -> None:
@@ -181,7 +183,7 @@ class SqliteStore(SqliteReader):
             superfluous.update(standing.state_files, files_of(leaving))
         standing.advance((number, files), files_of_states, bool(states), bool(counted.keys))
         self._standings[task] = standing
-        self._logged_bytes += _ROUND_LOG_BYTES + sum(each.inline_bytes for each in (held, *states.values()))
+        self._log.add_round(sum(each.inline_bytes for each in (held, *states.values())))
 
     def add_figures(
         self, task: TaskID, number: int, figures: Mapping[str, float], marks: Mapping[str, Mark] | None = None
@@ -230,13 +232,8 @@ class SqliteStore(SqliteReader):
             superfluous.update(
                 files_of(placed(self._connection, row, "AND number > 0")), self._state_files(row)
             )
-            self._connection.execute("DELETE FROM rounds WHERE task = ? AND number > 0", (row.sequence,))
-            forget(self._connection, row.sequence)
+            forget_rounds(self._connection, row.sequence)
             put_marks(self._connection, row.sequence, {})
-            replace_states(self._connection, row.sequence, 0, {})
-            self._connection.execute(
-                "UPDATE tasks SET closed_rounds = 0, contributions = 0 WHERE sequence = ?", (row.sequence,)
-            )
 
     @property
     def durable(self) -> bool:
@@ -246,21 +243,18 @@ class SqliteStore(SqliteReader):
     @property
     def untidy(self) -> bool:
         """Whether `tidy` has something to do."""
-        return self._leftovers.waiting or self._logged_bytes > LOG_BYTES
+        return self._leftovers.waiting or self._log.long
 
     def tidy(self) -> None:
         """Remove the files of rounds that are forgotten, and move what was committed from the log to the database."""
         self._leftovers.remove()
-        if self._logged_bytes > LOG_BYTES:
-            self._logged_bytes = 0
-            with suppress(sqlite3.Error):  # what could not be moved is in the log and stays there
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if self._log.long:
+            self._log.move()
 
     def close(self) -> None:
         """Let go of the data directory. A second time does nothing."""
         self._leftovers.close()
         self._standings.clear()
-        self._logged_bytes = 0
         super().close()
         self._lock.release()
 

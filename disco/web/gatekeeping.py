@@ -11,7 +11,7 @@ from typing import Final
 from quart import Blueprint, Quart, Response, current_app, g, jsonify, request
 
 from disco.core.access import Deed
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.core.task import Task
 from disco.errors import Unauthenticated
 from disco.runtime.directory import Directory

@@ -20,7 +20,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ASGISendEvent, ResponseSummary
 
 from disco.runtime import byte_stream
-from disco.runtime.fast_websocket import FastWebSocket, Gate
+from disco.runtime.admission import Gate
+from disco.runtime.fast_websocket import FastWebSocket
 from disco.runtime.patience import Patience
 from disco.runtime.poll import Poll
 from disco.web.hypercorn_seam import EXTENSION

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import trio
 from quart import Blueprint, Response, current_app, jsonify
 
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.errors import StorageError
 from disco.metrics import CONTENT_TYPE, Metrics, Reading
 from disco.runtime.directory import Directory, Entry

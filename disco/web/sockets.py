@@ -18,7 +18,7 @@ import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, WebsocketScope
 
 from disco.core.access import Caller, Deed
-from disco.core.events import ParticipantID, Scheme
+from disco.core.names import ParticipantID, Scheme
 from disco.core.rate import TokenBucket
 from disco.errors import DiscoError, SchemeForbidden, Unavailable, UnknownTask
 from disco.runtime.budget import Budget, Reservation

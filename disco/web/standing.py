@@ -7,7 +7,7 @@ from typing import Any
 
 from disco.core.decentralized import DecentralizedSession
 from disco.core.evaluation import EVALUATION, PARTICIPANTS
-from disco.core.events import ParticipantID, Scheme
+from disco.core.names import ParticipantID, Scheme
 from disco.runtime.directory import Entry
 
 #: Participants that are named; beyond these there is only their number.

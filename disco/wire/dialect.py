@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
+from disco.core.events import Event
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme, TaskID
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 #: A message; a large one in pieces, some of which are views into the weights that it carries.

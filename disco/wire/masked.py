@@ -18,9 +18,11 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Raw
 
-from disco.core import events
-from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
+from disco.core import events, messages
+from disco.core.events import Event
 from disco.core.masking import words as said
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, MalformedMessage, ProtocolViolation
 from disco.wire import masked_words as words
@@ -38,9 +40,9 @@ FORM: Final = Form(WeightsForm.PACKED, verdicts=True)
 HELLO: Final = words.JoinMasked.__name__
 
 _COUNTED: dict[type[Word], Callable[[int], Message]] = {
-    words.WaitingForMore: events.WaitingForMore,
-    words.Enough: events.Enough,
-    words.ParticipantsChanged: events.ParticipantsChanged,
+    words.WaitingForMore: messages.WaitingForMore,
+    words.Enough: messages.Enough,
+    words.ParticipantsChanged: messages.ParticipantsChanged,
 }
 _WORD_FOR: dict[Any, type[Word]] = {meaning: word for word, meaning in _COUNTED.items()}
 
@@ -109,14 +111,14 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
             nothing = read_header(memoryview(message.payload)).kind is Kind.NIL
             weights = Weights((), ()) if nothing else read_weights(message.payload, "payload")[0]
             me, count = ParticipantID(message.id), message.participants
-            return events.Welcome(me, message.round, weights, message.waiting, count, message.ended)
+            return messages.Welcome(me, message.round, weights, message.waiting, count, message.ended)
         case words.NewModel():
             weights, _ = read_weights(message.payload, "payload")
-            return events.GlobalModel(message.round, weights, message.participants, pushed=True)
+            return messages.GlobalModel(message.round, weights, message.participants, pushed=True)
         case words.ContributionVerdict():
-            return events.Verdict(message.round, message.outcome, message.reason)
+            return messages.Verdict(message.round, message.outcome, message.reason)
         case words.TrainingEnded():
-            return events.TrainingEnded(message.round, message.reason)
+            return messages.TrainingEnded(message.round, message.reason)
     return _parse_phase(message)
 
 
@@ -141,7 +143,7 @@ def _parse_phase(message: Any) -> Message:
 def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a participant; see `Dialect.encode`."""
     match message:
-        case events.Welcome():
+        case messages.Welcome():
             return _pack_model(
                 words.MaskedWelcome,
                 id=message.participant,
@@ -152,22 +154,22 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 participants=message.participants,
                 ended=message.ended,
             )
-        case events.GlobalModel():
+        case messages.GlobalModel():
             payload = write_weights(message.weights, form.weights)
             count = message.participants
             return _pack_model(words.NewModel, payload=payload, round=message.round, participants=count)
-        case events.Verdict(round_, outcome, reason):
+        case messages.Verdict(round_, outcome, reason):
             return _pack(words.ContributionVerdict, round=round_, outcome=outcome.value, reason=reason)
-        case events.TrainingEnded(round_, reason):
+        case messages.TrainingEnded(round_, reason):
             return _pack(words.TrainingEnded, round=round_, reason=reason)
-        case events.WaitingForMore() | events.Enough() | events.ParticipantsChanged():
+        case messages.WaitingForMore() | messages.Enough() | messages.ParticipantsChanged():
             return _pack(_WORD_FOR[type(message)], participants=message.participants)
-        case events.MaskedMessage():
+        case said.MaskedMessage():
             return _encode_phase(message)
     return None
 
 
-def _encode_phase(message: events.MaskedMessage) -> bytes | None:
+def _encode_phase(message: said.MaskedMessage) -> bytes | None:
     """Write a message that asks for the next phase."""
     match message:
         case said.Roster(round_, attempt, members):

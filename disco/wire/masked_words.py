@@ -10,8 +10,8 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Raw
 
-from disco.core.events import Outcome
 from disco.core.masking.quantization import MAX_MEMBERS
+from disco.core.messages import Outcome
 from disco.wire.envelope import ABSENT, Count, Identifier, Word
 
 #: A public key of X25519, or a SHA-256.

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import LimitExceeded, MalformedMessage, ProtocolViolation
 from disco.wire.dialect import Buffer, WeightsForm

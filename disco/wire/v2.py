@@ -17,8 +17,10 @@ from typing import Any, Final, TypeAlias, cast
 import msgspec
 from msgspec import Raw
 
-from disco.core import events
-from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
+from disco.core import events, messages
+from disco.core.events import Event
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, MalformedMessage, ProtocolViolation
 from disco.wire import v2_words as words
@@ -127,9 +129,9 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
     match message:
         case words.Model():
             weights, _ = _weights(message.weights, octets)
-            return events.GlobalModel(message.round, weights, participants=0, pushed=False)
+            return messages.GlobalModel(message.round, weights, participants=0, pushed=False)
         case words.Statistics(statistics=figures):
-            return events.Statistics(
+            return messages.Statistics(
                 figures.round,
                 figures.currentNumberOfParticipants,
                 figures.totalNumberOfParticipants,
@@ -138,14 +140,14 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
         case words.MetadataMap():
             entries = tuple((ParticipantID(sender), value) for sender, value in message.metadataMap)
             task, asker = TaskID(message.taskId), ParticipantID(message.clientId)
-            return events.Metadata(task, asker, message.round, message.metadataId, entries)
+            return messages.Metadata(task, asker, message.round, message.metadataId, entries)
         case words.PeerID():
-            return events.PeerWelcome(_id(message.id), waiting=False, participants=0, mid_training=False)
+            return messages.PeerWelcome(_id(message.id), waiting=False, participants=0, mid_training=False)
         case words.PeersForRound():
-            return events.PeersForRound(tuple(map(_id, message.peers)), round=0)
+            return messages.PeersForRound(tuple(map(_id, message.peers)), round=0)
         case words.SignalForPeer():
-            return events.Signal(_id(message.peer), unopened(message.signal, "signal"))
-    return events.Welcome(ParticipantID(""), 0, Weights((), ()), waiting=False, participants=0)
+            return messages.Signal(_id(message.peer), unopened(message.signal, "signal"))
+    return messages.Welcome(ParticipantID(""), 0, Weights((), ()), waiting=False, participants=0)
 
 
 def _weights(value: Raw, octets: Octets | None) -> tuple[Weights, WeightsForm]:
@@ -166,14 +168,14 @@ def _id(number: int) -> ParticipantID:
 def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`. Nothing is pushed to this generation."""
     match message:
-        case events.Welcome():
+        case messages.Welcome():
             return _pack(form, Code.clientConnected)
-        case events.GlobalModel(pushed=False):
+        case messages.GlobalModel(pushed=False):
             weights = write_weights(message.weights, form.weights)
             return pack_model(_fields(form, Code.latestServerRound, round=message.round, weights=weights))
-        case events.Statistics():
+        case messages.Statistics():
             return _pack(form, Code.pullServerStatistics, statistics=_figures(message))
-        case events.Metadata():
+        case messages.Metadata():
             return _pack(
                 form,
                 Code.getMetadataMap,
@@ -183,17 +185,17 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 round=message.round,
                 metadataMap=message.entries,
             )
-        case events.PeerWelcome():
+        case messages.PeerWelcome():
             return _pack(form, Code.PeerID, id=_number(message.participant))
-        case events.PeersForRound():
+        case messages.PeersForRound():
             return _pack(form, Code.PeersForRound, peers=[_number(peer) for peer in message.peers])
-        case events.Signal():
+        case messages.Signal():
             signal = Raw(message.signal)
             return _pack(form, Code.SignalForPeer, peer=_number(message.sender), signal=signal)
     return None
 
 
-def _figures(statistics: events.Statistics) -> dict[str, float]:
+def _figures(statistics: messages.Statistics) -> dict[str, float]:
     """Write the map of statistics; a whole average as an integer, as JavaScript does."""
     average = statistics.average
     whole = average.is_integer() and abs(average) <= LARGEST_INTEGER

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from disco.core import events
-from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
+from disco.core import events, messages
+from disco.core.events import Event
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.errors import InvalidUpdate, ProtocolViolation
 from disco.wire import v3_words as words
 from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
@@ -74,20 +76,20 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
         case words.NewFederatedNodeInfo():
             weights, _ = read_weights(message.payload, "payload")
             participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
-            return events.Welcome(participant, message.round, weights, waiting, message.nbOfParticipants)
+            return messages.Welcome(participant, message.round, weights, waiting, message.nbOfParticipants)
         case words.ReceiveServerPayload():
             weights, _ = read_weights(message.payload, "payload")
-            return events.GlobalModel(message.round, weights, message.nbOfParticipants, pushed=True)
+            return messages.GlobalModel(message.round, weights, message.nbOfParticipants, pushed=True)
         case words.WaitingForMoreParticipants():
-            return events.WaitingForMore(participants=0)
+            return messages.WaitingForMore(participants=0)
         case words.EnoughParticipants():
-            return events.Enough(participants=0)
+            return messages.Enough(participants=0)
         case words.PeersForRound():
-            return events.PeersForRound(tuple(map(ParticipantID, message.peers)), message.aggregationRound)
+            return messages.PeersForRound(tuple(map(ParticipantID, message.peers)), message.aggregationRound)
         case words.SignalForPeer():
-            return events.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
+            return messages.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
     waiting = message.waitForMoreParticipants
-    return events.PeerWelcome(ParticipantID(message.id), waiting, participants=0, mid_training=False)
+    return messages.PeerWelcome(ParticipantID(message.id), waiting, participants=0, mid_training=False)
 
 
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -96,7 +98,7 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
 def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`."""
     match message:
-        case events.Welcome():
+        case messages.Welcome():
             return _pack_model(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
@@ -105,26 +107,26 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 round=message.round,
                 nbOfParticipants=message.participants,
             )
-        case events.GlobalModel():
+        case messages.GlobalModel():
             return _pack_model(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
                 nbOfParticipants=message.participants,
             )
-        case events.WaitingForMore():
+        case messages.WaitingForMore():
             return _pack(words.WaitingForMoreParticipants)
-        case events.Enough():
+        case messages.Enough():
             return _pack(words.EnoughParticipants)
-        case events.PeerWelcome():
+        case messages.PeerWelcome():
             return _pack(
                 words.NewDecentralizedNodeInfo,
                 id=message.participant,
                 waitForMoreParticipants=message.waiting,
             )
-        case events.PeersForRound():
+        case messages.PeersForRound():
             return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round)
-        case events.Signal():
+        case messages.Signal():
             return _pack(words.SignalForPeer, peer=message.sender, signal=Raw(message.signal))
     return None
 

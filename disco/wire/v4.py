@@ -24,9 +24,12 @@ from typing import Any, Final
 
 from msgspec import Raw
 
-from disco.core import events
+from disco.core import events, messages
 from disco.core.evaluation import require_figures
-from disco.core.events import Event, Message, ParticipantID, Scheme, TaskID
+from disco.core.events import Event
+from disco.core.masking.words import MaskedMessage
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidFigures, InvalidUpdate, ProtocolViolation, Refused
 from disco.wire import v4_words as words
@@ -53,14 +56,14 @@ _FROM_PEER: dict[type[Word], Callable[[ParticipantID], Event]] = {
     words.ModelSyncRequest: events.ModelSyncRequested,
 }
 _BARE: dict[type[Word], Callable[[], Message]] = {
-    words.StartWeightSharing: events.StartSharing,
-    words.RetryPeerConnections: events.RetryConnections,
-    words.ConnectionFail: events.ConnectionsFailed,
+    words.StartWeightSharing: messages.StartSharing,
+    words.RetryPeerConnections: messages.RetryConnections,
+    words.ConnectionFail: messages.ConnectionsFailed,
 }
 _COUNTED: dict[type[Word], Callable[[int], Message]] = {
-    words.WaitingForMoreParticipants: events.WaitingForMore,
-    words.EnoughParticipants: events.Enough,
-    words.ParticipantsUpdate: events.ParticipantsChanged,
+    words.WaitingForMoreParticipants: messages.WaitingForMore,
+    words.EnoughParticipants: messages.Enough,
+    words.ParticipantsUpdate: messages.ParticipantsChanged,
 }
 _WORD_FOR: dict[Any, type[Word]] = {
     meaning: word for word, meaning in (*_FROM_PEER.items(), *_BARE.items(), *_COUNTED.items())
@@ -145,15 +148,15 @@ def _parse_federated(message: Any) -> Message:
             weights = Weights((), ()) if nothing else read_weights(message.payload, "payload")[0]
             participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
             count, ended = message.nbOfParticipants, message.ended
-            return events.Welcome(participant, message.round, weights, waiting, count, ended)
+            return messages.Welcome(participant, message.round, weights, waiting, count, ended)
         case words.ContributionVerdict():
-            return events.Verdict(message.round, message.outcome, message.reason, message.key)
+            return messages.Verdict(message.round, message.outcome, message.reason, message.key)
         case words.TrainingEnded():
-            return events.TrainingEnded(message.round, message.reason)
+            return messages.TrainingEnded(message.round, message.reason)
         case words.CrashClient():
             raise Refused(message.reason)
     weights, _ = read_weights(message.payload, "payload")
-    return events.GlobalModel(message.round, weights, message.nbOfParticipants, pushed=True)
+    return messages.GlobalModel(message.round, weights, message.nbOfParticipants, pushed=True)
 
 
 def _parse_decentralized(message: Any) -> Message:
@@ -161,15 +164,15 @@ def _parse_decentralized(message: Any) -> Message:
     match message:
         case words.PeersForRound():
             peers, count = tuple(map(ParticipantID, message.peers)), message.nbOfParticipants or 0
-            return events.PeersForRound(peers, message.aggregationRound, count)
+            return messages.PeersForRound(peers, message.aggregationRound, count)
         case words.SignalForPeer():
-            return events.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
+            return messages.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
         case words.ModelProviderInfo():
-            return events.ModelProvider(ParticipantID(message.providerNode))
+            return messages.ModelProvider(ParticipantID(message.providerNode))
         case words.ProvideModelToPeer():
-            return events.ModelWanted(ParticipantID(message.newNode))
+            return messages.ModelWanted(ParticipantID(message.newNode))
     participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
-    return events.PeerWelcome(participant, waiting, message.nbOfParticipants, message.joinedMidTraining)
+    return messages.PeerWelcome(participant, waiting, message.nbOfParticipants, message.joinedMidTraining)
 
 
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,13 +181,13 @@ def _parse_decentralized(message: Any) -> Message:
 def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`."""
     match message:
-        case events.Statistics() | events.Metadata() | events.MaskedMessage():
+        case messages.Statistics() | messages.Metadata() | MaskedMessage():
             return None
-        case events.Verdict():
+        case messages.Verdict():
             return _encode_verdict(message) if form.verdicts else None
-        case events.TrainingEnded(round_, reason):
+        case messages.TrainingEnded(round_, reason):
             return _pack(words.TrainingEnded, round=round_, reason=reason) if form.verdicts else None
-        case events.Welcome():
+        case messages.Welcome():
             return _pack_model(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
@@ -195,29 +198,29 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 nbOfParticipants=message.participants,
                 **_present(ended=(message.ended or None) if form.verdicts else None),
             )
-        case events.GlobalModel():
+        case messages.GlobalModel():
             return _pack_model(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
                 nbOfParticipants=message.participants,
             )
-        case events.WaitingForMore() | events.Enough() | events.ParticipantsChanged():
+        case messages.WaitingForMore() | messages.Enough() | messages.ParticipantsChanged():
             return _pack(_WORD_FOR[type(message)], nbOfParticipants=message.participants)
         case _:
             return _encode_decentralized(message)
 
 
-def _encode_verdict(verdict: events.Verdict) -> bytes:
+def _encode_verdict(verdict: messages.Verdict) -> bytes:
     """Write what became of a contribution; the key only if there was one."""
     fields = {"round": verdict.round, "outcome": verdict.outcome.value, "reason": verdict.reason}
     return _pack(words.ContributionVerdict, **fields, **_present(key=verdict.key))
 
 
-def _encode_decentralized(message: events.DecentralizedMessage) -> bytes:
+def _encode_decentralized(message: messages.DecentralizedMessage) -> bytes:
     """Write a message of the decentralized scheme."""
     match message:
-        case events.PeerWelcome():
+        case messages.PeerWelcome():
             return _pack(
                 words.NewDecentralizedNodeInfo,
                 id=message.participant,
@@ -225,14 +228,14 @@ def _encode_decentralized(message: events.DecentralizedMessage) -> bytes:
                 nbOfParticipants=message.participants,
                 joinedMidTraining=message.mid_training,
             )
-        case events.PeersForRound():
+        case messages.PeersForRound():
             said = _present(nbOfParticipants=message.participants or None)
             return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round, **said)
-        case events.Signal():
+        case messages.Signal():
             return _pack(words.SignalForPeer, peer=message.sender, signal=Raw(message.signal))
-        case events.ModelProvider():
+        case messages.ModelProvider():
             return _pack(words.ModelProviderInfo, providerNode=message.provider)
-        case events.ModelWanted():
+        case messages.ModelWanted():
             return _pack(words.ProvideModelToPeer, newNode=message.newcomer)
         case _:
             return _pack(_WORD_FOR[type(message)])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Raw
 
-from disco.core.events import Outcome
+from disco.core.messages import Outcome
 from disco.wire.envelope import ABSENT, Count, Identifier, Identifiers, Word
 
 # ── Messages of a client ─────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from disco.core.access import Role
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import NotRecognised, Refused, Unauthenticated
 from disco.participant import Participant
 from disco.settings import Access

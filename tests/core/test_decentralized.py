@@ -13,36 +13,35 @@ from disco.core.decentralized import (
     Formation,
     Policy,
 )
+from disco.core.effects import Disconnect, Effect, Record, Send
 from disco.core.events import (
     BecameReady,
     ConnectionsEstablished,
-    ConnectionsFailed,
-    Disconnect,
-    Effect,
-    Enough,
     Event,
     Joined,
     Left,
-    Message,
-    ModelProvider,
     ModelRequested,
     ModelSyncRequested,
+    RoundJoined,
+    Signalled,
+    Ticked,
+)
+from disco.core.messages import (
+    ConnectionsFailed,
+    Enough,
+    Message,
+    ModelProvider,
     ModelWanted,
     Outcome,
-    ParticipantID,
     ParticipantsChanged,
     PeersForRound,
     PeerWelcome,
-    Record,
     RetryConnections,
-    RoundJoined,
-    Send,
     Signal,
-    Signalled,
     StartSharing,
-    Ticked,
     WaitingForMore,
 )
+from disco.core.names import ParticipantID
 
 A, B, C, D = (ParticipantID(name) for name in ("1", "2", "3", "4"))
 LIMITS = BarrierLimits(max_connection_seconds=60, max_retries=3)

@@ -11,31 +11,32 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from disco.core.decentralized import Announcements, BarrierLimits, DecentralizedSession, Formation, Policy
+from disco.core.effects import Effect, Send
 from disco.core.events import (
     BecameReady,
     ConnectionsEstablished,
-    ConnectionsFailed,
-    Effect,
-    Enough,
     Event,
     Joined,
     Left,
-    ModelProvider,
     ModelSyncRequested,
+    RoundJoined,
+    Signalled,
+    Ticked,
+)
+from disco.core.messages import (
+    ConnectionsFailed,
+    Enough,
+    ModelProvider,
     ModelWanted,
-    ParticipantID,
     ParticipantsChanged,
     PeersForRound,
     PeerWelcome,
     RetryConnections,
-    RoundJoined,
-    Send,
     Signal,
-    Signalled,
     StartSharing,
-    Ticked,
     WaitingForMore,
 )
+from disco.core.names import ParticipantID
 
 IDS = [ParticipantID(str(number)) for number in range(7)]
 peers = st.sampled_from(IDS)

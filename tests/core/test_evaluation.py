@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from disco.core.aggregation.weighing import BySamples
 from disco.core.evaluation import Aim, Mark, Plan, Progress, Reported, Stopping, read_plan
-from disco.core.events import Contributed, ParticipantID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID
 from disco.core.task import Task
 from disco.core.weights import Weights
 from disco.errors import InvalidTask

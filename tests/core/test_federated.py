@@ -8,42 +8,38 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from disco.core.effects import Aggregate, Effect, Fold, Record, Reset, Send
 from disco.core.events import (
-    Aggregate,
     Aggregated,
     AggregationFailed,
     Contributed,
-    Effect,
-    Enough,
     FederatedEvent,
-    Fold,
     Folded,
     FoldRefused,
-    GlobalModel,
     Joined,
     Left,
-    Message,
-    Metadata,
     MetadataPosted,
     MetadataRequested,
     Misdelivered,
     ModelRequested,
-    Outcome,
-    ParticipantID,
-    ParticipantsChanged,
-    Record,
-    Reset,
-    Send,
-    Statistics,
     StatisticsRequested,
-    TaskID,
     Ticked,
+)
+from disco.core.federated import FederatedSession, RoundRules
+from disco.core.messages import (
+    Enough,
+    GlobalModel,
+    Message,
+    Metadata,
+    Outcome,
+    ParticipantsChanged,
+    Statistics,
     Verdict,
     WaitingForMore,
     Welcome,
 )
-from disco.core.federated import FederatedSession, RoundRules
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 
 A, B, C = (ParticipantID(name) for name in "abc")

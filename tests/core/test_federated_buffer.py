@@ -18,23 +18,21 @@ from numpy.typing import NDArray
 from disco.core.aggregation.mean import Mean
 from disco.core.aggregation.staleness import Staleness
 from disco.core.aggregation.strategy import Strategy
+from disco.core.effects import Aggregate, Fold
 from disco.core.events import (
-    Aggregate,
     Aggregated,
     AggregationFailed,
     Contributed,
     FederatedEvent,
-    Fold,
     Folded,
     FoldRefused,
     Joined,
     Left,
-    Outcome,
-    ParticipantID,
-    TaskID,
 )
 from disco.core.federated import FederatedSession, RoundRules
+from disco.core.messages import Outcome
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate
 from tests.core.test_federated import Room, models

@@ -5,20 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from disco.core.events import (
-    Effect,
-    Enough,
-    Joined,
-    Left,
-    ParticipantID,
-    ParticipantsChanged,
-    Send,
-    TaskID,
-    Ticked,
-)
+from disco.core.effects import Effect, Send
+from disco.core.events import Joined, Left, Ticked
 from disco.core.federated import FederatedSession, RoundRules
 from disco.core.federated.seats import CROWD, CROWD_SECONDS
+from disco.core.messages import Enough, ParticipantsChanged
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 
 RULES = RoundRules(minimum=2, interval=30.0, retry=5.0)

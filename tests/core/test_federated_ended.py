@@ -6,25 +6,10 @@ import math
 
 import pytest
 
-from disco.core.events import (
-    Aggregate,
-    Aggregated,
-    Contributed,
-    Ended,
-    FederatedEvent,
-    GlobalModel,
-    Joined,
-    Left,
-    Outcome,
-    ParticipantID,
-    Record,
-    Reset,
-    Restored,
-    Ticked,
-    TrainingEnded,
-    Verdict,
-    Welcome,
-)
+from disco.core.effects import Aggregate, Record, Reset
+from disco.core.events import Aggregated, Contributed, Ended, FederatedEvent, Joined, Left, Restored, Ticked
+from disco.core.messages import GlobalModel, Outcome, TrainingEnded, Verdict, Welcome
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from tests.core.test_federated import SHAPES, A, B, C, Room, models
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from disco.core.events import Aggregate, Contributed, GlobalModel, Left, Outcome, ParticipantID, Verdict
+from disco.core.effects import Aggregate
+from disco.core.events import Contributed, Left
 from disco.core.federated import REMEMBERED_ROUNDS, FederatedSession, RoundRules
+from disco.core.messages import GlobalModel, Outcome, Verdict
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID
 from tests.core.test_federated import MODEL, UPDATE, A, B, Room
 
 

@@ -8,16 +8,9 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from disco.core.events import (
-    Enough,
-    GlobalModel,
-    Joined,
-    Left,
-    Message,
-    ParticipantID,
-    ParticipantsChanged,
-    WaitingForMore,
-)
+from disco.core.events import Joined, Left
+from disco.core.messages import Enough, GlobalModel, Message, ParticipantsChanged, WaitingForMore
+from disco.core.names import ParticipantID
 from tests.core.test_federated import Room
 
 PEOPLE = [ParticipantID(name) for name in "abcde"]

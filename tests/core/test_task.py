@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from disco.core.events import Scheme
+from disco.core.names import Scheme
 from disco.core.task import Task
 from disco.errors import InvalidTask, Problem
 from tests.core import oracles

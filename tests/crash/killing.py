@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import trio
 
-from disco.core.events import TaskID
 from disco.core.model import Model
+from disco.core.names import TaskID
 from disco.storage.reader import SqliteReader, open_reader
 from tests.crash.crowd import Crowd, Told, fingerprint
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from disco.core.events import Outcome, ParticipantID, Record
+from disco.core.effects import Record
+from disco.core.messages import Outcome
+from disco.core.names import ParticipantID
 from disco.runtime.journal import REASON_LENGTH, REFUSALS, ROUNDS, Bell, Journal
 from disco.storage.contract import RoundRecord
 

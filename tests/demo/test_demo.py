@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.demo.session import Course, Outcome
 from disco.demo.subjects import SUBJECTS, cut
 from disco.storage.reader import open_reader

@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from disco.cli import COMMANDS, main
-from disco.core.events import Misdelivered, ParticipantID, Scheme
+from disco.core.events import Misdelivered
+from disco.core.names import ParticipantID, Scheme
 from disco.wire import DIALECTS
 from tests.docs.pages import DOCS, ROOT, Block, blocks, run_page
 

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from disco.core.aggregation.registry import recipe_of
-from disco.core.events import Contributed, ParticipantID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import Refused, UnknownRound
 from disco.participant import Participant

@@ -11,9 +11,9 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from disco.core import events
-from disco.core.events import ParticipantID, TaskID
+from disco.core import events, messages
 from disco.core.model import Model
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.wire import DIALECTS, masked
 from disco.wire.dialect import Form, WeightsForm, whole
@@ -35,7 +35,7 @@ def goldens() -> Iterator[bytes]:
             yield bytes.fromhex(recorded["hex"])
 
 
-def messages(dialect: str) -> list[bytes]:
+def spoken(dialect: str) -> list[bytes]:
     """What clients and servers of a dialect say, and everything recorded."""
     speaks = DIALECTS[dialect]
     said: list[Any] = [
@@ -50,10 +50,10 @@ def messages(dialect: str) -> list[bytes]:
         events.Signalled(ME, ParticipantID("1"), b"\x81\xa1a\x01"),
     ]
     answers: list[Any] = [
-        events.Welcome(ME, 2, WEIGHTS, waiting=False, participants=3),
-        events.GlobalModel(2, WEIGHTS, 3, pushed=True),
-        events.WaitingForMore(1),
-        events.PeersForRound((ParticipantID("1"), ParticipantID("2")), 1),
+        messages.Welcome(ME, 2, WEIGHTS, waiting=False, participants=3),
+        messages.GlobalModel(2, WEIGHTS, 3, pushed=True),
+        messages.WaitingForMore(1),
+        messages.PeersForRound((ParticipantID("1"), ParticipantID("2")), 1),
     ]
     found = list(goldens())
     for form in WeightsForm:

@@ -11,10 +11,11 @@ from typing import Any
 
 from disco.core.access import Role, Wish, mint, recognise
 from disco.core.aggregation.mean import Mean
-from disco.core.events import Contributed, Scheme
+from disco.core.events import Contributed
 from disco.core.masking.total import MaskedTotal
 from disco.core.masking.words import MaskedContributed
 from disco.core.model import Model
+from disco.core.names import Scheme
 from disco.core.submission import read_submission
 from disco.core.task import Task
 from disco.errors import (
@@ -139,7 +140,7 @@ def targets(seed: int) -> list[Target]:
     found = [
         Target(
             f"{dialect} {scheme} {way}",
-            seeds.messages(dialect),
+            seeds.spoken(dialect),
             partial(_decode, dialect, scheme) if way == "decode" else partial(_parse, dialect, scheme),
             (MalformedMessage,) if way == "decode" else (MalformedMessage, Refused),
         )
@@ -151,7 +152,7 @@ def targets(seed: int) -> list[Target]:
         *found,
         Target("masked decode", seeds.masked_messages(), _decode_masked, (MalformedMessage,)),
         Target("masked parse", seeds.masked_messages(), _parse_masked, (MalformedMessage,)),
-        Target("dialect", seeds.messages("v4"), detect, (MalformedMessage,)),
+        Target("dialect", seeds.spoken("v4"), detect, (MalformedMessage,)),
         Target("tensors", seeds.tensors(), lambda data: decode_weights(data, "payload"), (InvalidUpdate,)),
         Target("model msgpack", seeds.models(), Model.from_msgpack, (InvalidTask,)),
         Target("model.json", seeds.tfjs(), _tfjs, (InvalidTask,), text=True),

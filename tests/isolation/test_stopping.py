@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.storage.reader import open_reader
 from disco.storage.sqlite import SqliteStore
 from tests.conftest import ServerFactory

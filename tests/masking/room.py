@@ -8,27 +8,8 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from disco.core.events import (
-    Aggregate,
-    Aggregated,
-    AggregationFailed,
-    Effect,
-    Event,
-    Fold,
-    Folded,
-    GlobalModel,
-    Joined,
-    Left,
-    MaskedMessage,
-    Message,
-    ParticipantID,
-    Record,
-    RoundFigures,
-    Send,
-    TaskID,
-    Ticked,
-    Verdict,
-)
+from disco.core.effects import Aggregate, Effect, Fold, Record, RoundFigures, Send
+from disco.core.events import Aggregated, AggregationFailed, Event, Folded, Joined, Left, Ticked
 from disco.core.masking.attempt import Phase
 from disco.core.masking.member import Footing, Member
 from disco.core.masking.quantization import Grid
@@ -43,6 +24,7 @@ from disco.core.masking.words import (
     FoldMasked,
     KeysAdvertised,
     MaskedFolded,
+    MaskedMessage,
     Roster,
     RoundAbandoned,
     SharesRelayed,
@@ -51,6 +33,8 @@ from disco.core.masking.words import (
     Unmasked,
     UnmaskingFailed,
 )
+from disco.core.messages import GlobalModel, Message, Verdict
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.errors import ProtocolViolation
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from disco.core.events import Outcome, ParticipantID, Record
+from disco.core.effects import Record
+from disco.core.messages import Outcome
+from disco.core.names import ParticipantID
 from tests.masking.room import PHASES, Room, gathered
 
 COUNTS = [3, 6, 9, 13]

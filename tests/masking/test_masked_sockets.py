@@ -101,7 +101,10 @@ HOSTILE: dict[str, list[dict[str, Any]]] = {
 async def test_a_hostile_member_costs_the_others_no_round(serve: ServerFactory, name: str) -> None:
     # On a machine that is busy, others may be late in a phase as well: the round then begins again after `interval`.
     hasty = Aggregation(interval=0.5)
-    async with serve("range = 16.0, phaseSeconds = 0.5", aggregation=hasty) as server, AsyncExitStack() as stack:
+    async with (
+        serve("range = 16.0, phaseSeconds = 0.5", aggregation=hasty) as server,
+        AsyncExitStack() as stack,
+    ):
         participants = [await stack.enter_async_context(Participant(server.url, "tiny")) for _ in range(3)]
         async with connected(f"{server.ws}/federated/tiny") as hostile:
             await hostile.say(type="JoinMasked")

@@ -7,27 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from disco.core.events import (
-    Ended,
-    Enough,
-    GlobalModel,
-    Left,
-    MaskedMessage,
-    Misdelivered,
-    Outcome,
-    ParticipantsChanged,
-    Reset,
-    Restored,
-    TrainingEnded,
-    Verdict,
-    Welcome,
-)
+from disco.core.effects import Reset
+from disco.core.events import Ended, Left, Misdelivered, Restored
 from disco.core.masking.words import (
     KeysAdvertised,
     MaskedContributed,
+    MaskedMessage,
     RoundAbandoned,
     SharesRevealed,
     SharesSent,
+)
+from disco.core.messages import (
+    Enough,
+    GlobalModel,
+    Outcome,
+    ParticipantsChanged,
+    TrainingEnded,
+    Verdict,
+    Welcome,
 )
 from disco.core.names import ParticipantID
 from tests.masking.room import INTERVAL, RETRY, Room, gathered, names

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from disco.core.events import Scheme
 from disco.core.masking.terms import Terms
+from disco.core.names import Scheme
 from disco.core.task import Task
 from disco.core.task_rules import problems_in
 from disco.errors import Refused, SettingsError

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.core import events
-from disco.core.events import Event, Message, Misdelivered, ParticipantID, Scheme
+from disco.core import events, messages
+from disco.core.events import Event, Misdelivered
 from disco.core.masking import words
 from disco.core.masking.quantization import MAX_MEMBERS
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation
 from disco.wire import DIALECTS, detect, masked
@@ -47,11 +49,11 @@ def test_what_a_server_says_is_understood(message: Message) -> None:
 
 
 def test_a_newcomer_of_round_0_keeps_the_model_it_has() -> None:
-    welcome = masked.encode(events.Welcome(SENDER, 0, Weights.zeros([(2,)]), True, 1), TASK, masked.FORM)
+    welcome = masked.encode(messages.Welcome(SENDER, 0, Weights.zeros([(2,)]), True, 1), TASK, masked.FORM)
     assert welcome is not None
     assert msgpack.unpackb(whole(welcome))["payload"] is None
     assert the_same(
-        masked.parse(whole(welcome), Scheme.FEDERATED), events.Welcome(SENDER, 0, Weights((), ()), True, 1)
+        masked.parse(whole(welcome), Scheme.FEDERATED), messages.Welcome(SENDER, 0, Weights((), ()), True, 1)
     )
 
 
@@ -142,7 +144,7 @@ def test_other_dialects_have_no_word_for_what_is_said_in_masked_rounds(name: str
     assert DIALECTS[name].encode(message, TASK, DIALECTS[name].FORM) is None
 
 
-@pytest.mark.parametrize("message", [events.Statistics(1, 2, 3, 4.0), events.PeersForRound((), 0)])
+@pytest.mark.parametrize("message", [messages.Statistics(1, 2, 3, 4.0), messages.PeersForRound((), 0)])
 def test_it_has_no_word_for_what_others_ask(message: Message) -> None:
     assert masked.encode(message, TASK, masked.FORM) is None
 

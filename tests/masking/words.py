@@ -8,9 +8,11 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from disco.core import events
-from disco.core.events import Event, Message, Outcome, ParticipantID
+from disco.core import events, messages
+from disco.core.events import Event
 from disco.core.masking import words
+from disco.core.messages import Message, Outcome
+from disco.core.names import ParticipantID
 from tests.wire.strategies import SENDER, alike, counts, identifiers, peers, rounds, weights
 from tests.wire.strategies import words as texts
 
@@ -28,13 +30,13 @@ SAID_BY_PARTICIPANTS: SearchStrategy[Event] = st.one_of(
     st.builds(words.SharesRevealed, st.just(SENDER), counts, shares, shares),
 )
 SAID_BY_SERVERS: SearchStrategy[Message] = st.one_of(
-    st.builds(events.Welcome, peers, rounds.filter(bool), weights(), st.booleans(), counts, texts),
-    st.builds(events.GlobalModel, rounds, weights(), counts, st.just(True)),
-    st.builds(events.Verdict, rounds, st.sampled_from(Outcome), texts),
-    st.builds(events.TrainingEnded, rounds, texts),
-    st.builds(events.WaitingForMore, counts),
-    st.builds(events.Enough, counts),
-    st.builds(events.ParticipantsChanged, counts),
+    st.builds(messages.Welcome, peers, rounds.filter(bool), weights(), st.booleans(), counts, texts),
+    st.builds(messages.GlobalModel, rounds, weights(), counts, st.just(True)),
+    st.builds(messages.Verdict, rounds, st.sampled_from(Outcome), texts),
+    st.builds(messages.TrainingEnded, rounds, texts),
+    st.builds(messages.WaitingForMore, counts),
+    st.builds(messages.Enough, counts),
+    st.builds(messages.ParticipantsChanged, counts),
     st.builds(words.Roster, rounds, counts, st.dictionaries(peers, keys, max_size=4)),
     st.builds(words.SharesRelayed, counts, sealed),
     st.builds(words.Survivors, counts, st.lists(peers, max_size=4).map(tuple)),

@@ -16,18 +16,18 @@ from trio_websocket import WebSocketRequest, serve_websocket
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, Request
 
-from disco.core.events import (
+from disco.core.messages import (
     Enough,
     GlobalModel,
     Message,
     Outcome,
-    ParticipantID,
     ParticipantsChanged,
     Statistics,
     Verdict,
     WaitingForMore,
     Welcome,
 )
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import ConnectionLost, DiscoError, Refused, SettingsError, TextMessage
 from disco.participant.address import Address

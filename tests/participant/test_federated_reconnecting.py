@@ -12,8 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from disco.core.events import Left, ParticipantID
+from disco.core.events import Left
 from disco.core.federated import FederatedSession
+from disco.core.names import ParticipantID
 from disco.errors import ConnectionLost
 from disco.participant import News, NewsKind, Participant
 from tests.conftest import Server, ServerFactory

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import trio
 
-from disco.core.events import Message, ParticipantID, RetryConnections
+from disco.core.messages import Message, RetryConnections
+from disco.core.names import ParticipantID
 from disco.core.weights import Float32s
 from disco.errors import (
     ConnectionLost,

@@ -13,7 +13,7 @@ import trio.testing
 
 pytest.importorskip("aiortc")
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import ConnectionLost, LimitExceeded, MalformedMessage, PeersLost, ProtocolViolation
 from disco.participant.channel import DataChannel, SendSignal

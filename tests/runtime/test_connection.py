@@ -11,7 +11,10 @@ import pytest
 import trio
 import trio.testing
 
-from disco.core.events import Effect, Enough, Event, Joined, Left, ParticipantID, Scheme, Send, TaskID
+from disco.core.effects import Effect, Send
+from disco.core.events import Event, Joined, Left
+from disco.core.messages import Enough
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.rate import TokenBucket
 from disco.metrics import Metrics
 from disco.runtime.connection import Connection

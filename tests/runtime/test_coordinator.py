@@ -10,20 +10,10 @@ from typing import Any
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from disco.core.events import (
-    Effect,
-    Enough,
-    Event,
-    Joined,
-    Left,
-    ModelRequested,
-    ParticipantID,
-    Reset,
-    Send,
-    StatisticsRequested,
-    TaskID,
-    Ticked,
-)
+from disco.core.effects import Effect, Reset, Send
+from disco.core.events import Event, Joined, Left, ModelRequested, StatisticsRequested, Ticked
+from disco.core.messages import Enough
+from disco.core.names import ParticipantID, TaskID
 from disco.metrics import Metrics
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.letters import LATER, Later

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import InvalidTask, UnknownTask
 from disco.metrics import Metrics
 from disco.runtime.keeper import Keeper

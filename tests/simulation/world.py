@@ -13,29 +13,21 @@ import numpy as np
 
 from disco.core.aggregation.mean import Mean
 from disco.core.aggregation.strategy import Strategy
+from disco.core.effects import Aggregate, Fold, Reset, Send
 from disco.core.events import (
-    Aggregate,
     Aggregated,
     AggregationFailed,
     Contributed,
     FederatedEvent,
-    Fold,
     Folded,
-    GlobalModel,
     Joined,
     Left,
-    Message,
-    Outcome,
-    ParticipantID,
-    Reset,
-    Send,
-    TaskID,
     Ticked,
-    Verdict,
-    Welcome,
 )
 from disco.core.federated import FederatedSession, RoundRules
+from disco.core.messages import GlobalModel, Message, Outcome, Verdict, Welcome
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.participant.standing import HABITS, Outstanding, Standing
 from disco.storage.contract import Counted, RoundRecord

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from disco.core.evaluation import Mark
-from disco.core.events import TaskID
 from disco.core.model import Model
+from disco.core.names import TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, StorageError, TaskExists, UnknownRound, UnknownTask
 from disco.storage.contract import RoundRecord, Store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import StorageError, UnknownTask
 from disco.storage.contract import Counted, Store
 from disco.storage.memory import MemoryStore

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.storage.contract import Store
 from tests.storage.samples import bits, model, record, weights
 from tests.storage.saving import KEEP_EVERY, KEEP_LAST, SHAPES, opened, save_for_ever

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import StorageError
 from disco.storage import files
 from disco.storage.sqlite import SqliteStore

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.core.weights import Float32s
 from disco.errors import StorageError, UnknownRound
 from disco.storage import files

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from disco.core.evaluation import Mark
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import StorageError
-from disco.storage import sqlite
 from disco.storage.contract import Counted, Store
 from disco.storage.memory import MemoryStore
 from disco.storage.reader import DATABASE
@@ -103,7 +102,7 @@ def test_fewer_are_kept_after_the_rule_has_changed(store: SqliteStore, tmp_path:
 def test_what_was_committed_is_moved_from_the_log_when_it_is_tidied_up(
     store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "LOG_BYTES", 0)
+    monkeypatch.setattr("disco.storage.log.LOG_BYTES", 0)
     database = tmp_path / DATABASE
     before = database.stat().st_size
     store.save_round(TITANIC, record(1), weights(1))
@@ -113,7 +112,7 @@ def test_what_was_committed_is_moved_from_the_log_when_it_is_tidied_up(
 
 
 def test_a_log_that_cannot_be_moved_stays(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "LOG_BYTES", 0)
+    monkeypatch.setattr("disco.storage.log.LOG_BYTES", 0)
     store.save_round(TITANIC, record(1), weights(1))
     before = snapshot(store)
     store._connection.execute("BEGIN")

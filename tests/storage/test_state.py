@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disco.core.events import TaskID
+from disco.core.names import TaskID
 from disco.errors import StorageError, UnknownTask
 from disco.storage.contract import Store
 from disco.storage.memory import MemoryStore

@@ -10,8 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from disco.core import events
-from disco.core.events import Event, Message, Outcome, ParticipantID, Scheme, TaskID
+from disco.core import events, messages
+from disco.core.events import Event
+from disco.core.messages import Message, Outcome
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.wire.dialect import Form, WeightsForm
 
@@ -123,22 +125,22 @@ _CLIENTS: dict[tuple[str, Scheme], list[SearchStrategy[Any]]] = {
 }
 
 _counted: list[SearchStrategy[Any]] = [
-    st.builds(events.WaitingForMore, counts),
-    st.builds(events.Enough, counts),
-    st.builds(events.ParticipantsChanged, counts),
+    st.builds(messages.WaitingForMore, counts),
+    st.builds(messages.Enough, counts),
+    st.builds(messages.ParticipantsChanged, counts),
 ]
 _uncounted: list[SearchStrategy[Any]] = [
-    st.builds(events.WaitingForMore, _zero),
-    st.builds(events.Enough, _zero),
+    st.builds(messages.WaitingForMore, _zero),
+    st.builds(messages.Enough, _zero),
 ]
-_pushed = st.builds(events.GlobalModel, rounds, weights(), counts, _yes)
+_pushed = st.builds(messages.GlobalModel, rounds, weights(), counts, _yes)
 _SERVERS: dict[tuple[str, Scheme], list[SearchStrategy[Any]]] = {
     ("v2", Scheme.FEDERATED): [
-        st.builds(events.Welcome, _nobody, _zero, _nothing, _no, _zero),
-        st.builds(events.GlobalModel, rounds, weights(), _zero, _no),
-        st.builds(events.Statistics, counts, counts, counts, finite),
+        st.builds(messages.Welcome, _nobody, _zero, _nothing, _no, _zero),
+        st.builds(messages.GlobalModel, rounds, weights(), _zero, _no),
+        st.builds(messages.Statistics, counts, counts, counts, finite),
         st.builds(
-            events.Metadata,
+            messages.Metadata,
             st.just(TASK),
             peers,
             rounds,
@@ -147,38 +149,38 @@ _SERVERS: dict[tuple[str, Scheme], list[SearchStrategy[Any]]] = {
         ),
     ],
     ("v2", Scheme.DECENTRALIZED): [
-        st.builds(events.PeerWelcome, numbered_peers, _no, _zero, _no),
-        st.builds(events.PeersForRound, st.lists(numbered_peers, max_size=5).map(tuple), _zero),
-        st.builds(events.Signal, numbered_peers, signals),
+        st.builds(messages.PeerWelcome, numbered_peers, _no, _zero, _no),
+        st.builds(messages.PeersForRound, st.lists(numbered_peers, max_size=5).map(tuple), _zero),
+        st.builds(messages.Signal, numbered_peers, signals),
     ],
     ("v3", Scheme.FEDERATED): [
-        st.builds(events.Welcome, peers, rounds, weights(), st.booleans(), counts),
+        st.builds(messages.Welcome, peers, rounds, weights(), st.booleans(), counts),
         _pushed,
         *_uncounted,
     ],
     ("v3", Scheme.DECENTRALIZED): [
-        st.builds(events.PeerWelcome, peers, st.booleans(), _zero, _no),
-        st.builds(events.PeersForRound, _peers, rounds),
-        st.builds(events.Signal, peers, signals),
+        st.builds(messages.PeerWelcome, peers, st.booleans(), _zero, _no),
+        st.builds(messages.PeersForRound, _peers, rounds),
+        st.builds(messages.Signal, peers, signals),
         *_uncounted,
     ],
     ("v4", Scheme.FEDERATED): [
-        st.builds(events.Welcome, peers, rounds.filter(bool), weights(), st.booleans(), counts),
-        st.builds(events.Welcome, peers, _zero, _nothing, st.booleans(), counts),
+        st.builds(messages.Welcome, peers, rounds.filter(bool), weights(), st.booleans(), counts),
+        st.builds(messages.Welcome, peers, _zero, _nothing, st.booleans(), counts),
         _pushed,
-        st.builds(events.Verdict, rounds, st.sampled_from(Outcome), words, st.none() | words),
-        st.builds(events.TrainingEnded, rounds, words),
+        st.builds(messages.Verdict, rounds, st.sampled_from(Outcome), words, st.none() | words),
+        st.builds(messages.TrainingEnded, rounds, words),
         *_counted,
     ],
     ("v4", Scheme.DECENTRALIZED): [
-        st.builds(events.PeerWelcome, peers, st.booleans(), counts, st.booleans()),
-        st.builds(events.PeersForRound, _peers, rounds),
-        st.builds(events.Signal, peers, signals),
-        st.builds(events.StartSharing),
-        st.builds(events.RetryConnections),
-        st.builds(events.ConnectionsFailed),
-        st.builds(events.ModelProvider, peers),
-        st.builds(events.ModelWanted, peers),
+        st.builds(messages.PeerWelcome, peers, st.booleans(), counts, st.booleans()),
+        st.builds(messages.PeersForRound, _peers, rounds),
+        st.builds(messages.Signal, peers, signals),
+        st.builds(messages.StartSharing),
+        st.builds(messages.RetryConnections),
+        st.builds(messages.ConnectionsFailed),
+        st.builds(messages.ModelProvider, peers),
+        st.builds(messages.ModelWanted, peers),
         *_counted,
     ],
 }

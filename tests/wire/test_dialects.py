@@ -10,8 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from disco.core import events
-from disco.core.events import Event, Message, ParticipantID, Scheme
+from disco.core import events, messages
+from disco.core.events import Event
+from disco.core.messages import Message
+from disco.core.names import ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation, Refused
 from disco.wire import DIALECTS, detect
@@ -230,39 +232,39 @@ def test_what_only_the_runtime_says_has_no_word(name: str, event: Event) -> None
         DIALECTS[name].compose(event, TASK, DIALECTS[name].FORM)
 
 
-STATISTICS = events.Statistics(0, 0, 0, 0.0)
-METADATA = events.Metadata(TASK, SENDER, 0, "", ())
+STATISTICS = messages.Statistics(0, 0, 0, 0.0)
+METADATA = messages.Metadata(TASK, SENDER, 0, "", ())
 SILENCE: dict[str, list[Message]] = {
     "v2": [
-        events.GlobalModel(1, MODEL, 2, pushed=True),
-        events.Verdict(0, events.Outcome.ACCEPTED, ""),
-        events.TrainingEnded(0, "why"),
-        events.WaitingForMore(1),
-        events.Enough(2),
-        events.ParticipantsChanged(3),
-        events.StartSharing(),
-        events.RetryConnections(),
-        events.ConnectionsFailed(),
-        events.ModelProvider(SENDER),
-        events.ModelWanted(SENDER),
+        messages.GlobalModel(1, MODEL, 2, pushed=True),
+        messages.Verdict(0, messages.Outcome.ACCEPTED, ""),
+        messages.TrainingEnded(0, "why"),
+        messages.WaitingForMore(1),
+        messages.Enough(2),
+        messages.ParticipantsChanged(3),
+        messages.StartSharing(),
+        messages.RetryConnections(),
+        messages.ConnectionsFailed(),
+        messages.ModelProvider(SENDER),
+        messages.ModelWanted(SENDER),
     ],
     "v3": [
         STATISTICS,
         METADATA,
-        events.Verdict(0, events.Outcome.ACCEPTED, ""),
-        events.TrainingEnded(0, "why"),
-        events.ParticipantsChanged(3),
-        events.StartSharing(),
-        events.RetryConnections(),
-        events.ConnectionsFailed(),
-        events.ModelProvider(SENDER),
-        events.ModelWanted(SENDER),
+        messages.Verdict(0, messages.Outcome.ACCEPTED, ""),
+        messages.TrainingEnded(0, "why"),
+        messages.ParticipantsChanged(3),
+        messages.StartSharing(),
+        messages.RetryConnections(),
+        messages.ConnectionsFailed(),
+        messages.ModelProvider(SENDER),
+        messages.ModelWanted(SENDER),
     ],
     "v4": [
         STATISTICS,
         METADATA,
-        events.Verdict(0, events.Outcome.ACCEPTED, ""),
-        events.TrainingEnded(0, "why"),
+        messages.Verdict(0, messages.Outcome.ACCEPTED, ""),
+        messages.TrainingEnded(0, "why"),
     ],
 }
 

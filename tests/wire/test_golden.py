@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disco.core import events
-from disco.core.events import Event, Message, Outcome, ParticipantID, Scheme, TaskID
+from disco.core import events, messages
+from disco.core.events import Event
+from disco.core.messages import Message, Outcome
+from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import Refused
 from disco.wire import DIALECTS
@@ -72,25 +74,27 @@ V2_UP: dict[str, Event] = {
     "fed_pullServerStatistics_request": events.StatisticsRequested(CLIENT),
 }
 V2_DOWN: dict[str, Message] = {
-    "dec_PeerID": events.PeerWelcome(ParticipantID("112"), waiting=False, participants=0, mid_training=False),
-    "dec_PeersForRound": events.PeersForRound((ParticipantID("113"),), round=0),
-    "dec_SignalForPeer_answer_forwarded": events.Signal(ParticipantID("112"), b""),
-    "dec_SignalForPeer_candidate_forwarded": events.Signal(ParticipantID("113"), b""),
-    "dec_SignalForPeer_offer_forwarded": events.Signal(ParticipantID("113"), b""),
-    "fed_clientConnected_response": events.Welcome(
+    "dec_PeerID": messages.PeerWelcome(
+        ParticipantID("112"), waiting=False, participants=0, mid_training=False
+    ),
+    "dec_PeersForRound": messages.PeersForRound((ParticipantID("113"),), round=0),
+    "dec_SignalForPeer_answer_forwarded": messages.Signal(ParticipantID("112"), b""),
+    "dec_SignalForPeer_candidate_forwarded": messages.Signal(ParticipantID("113"), b""),
+    "dec_SignalForPeer_offer_forwarded": messages.Signal(ParticipantID("113"), b""),
+    "fed_clientConnected_response": messages.Welcome(
         ParticipantID(""), 0, Weights((), ()), waiting=False, participants=0
     ),
-    "fed_getMetadataMap_response": events.Metadata(
+    "fed_getMetadataMap_response": messages.Metadata(
         GOLDEN_TASK, CLIENT, 0, "someKey", ((CLIENT, "some value"),)
     ),
-    "fed_latestServerRound_response_round0": events.GlobalModel(
+    "fed_latestServerRound_response_round0": messages.GlobalModel(
         0, model([[1, -2], [0.5, 300]], [0, 0.1], [[-70_000], [1.25]], [127]), 0, pushed=False
     ),
-    "fed_latestServerRound_response_round1": events.GlobalModel(
+    "fed_latestServerRound_response_round1": messages.GlobalModel(
         1, model([[2, 3], [4, 5]], [-0.5, -0.75], [[400], [401]], [0.2]), 0, pushed=False
     ),
-    "fed_pullServerStatistics_response_round0": events.Statistics(0, 0, 0, 0.0),
-    "fed_pullServerStatistics_response_round1": events.Statistics(1, 2, 2, 2.0),
+    "fed_pullServerStatistics_response_round0": messages.Statistics(0, 0, 0, 0.0),
+    "fed_pullServerStatistics_response_round1": messages.Statistics(1, 2, 2, 2.0),
 }
 
 
@@ -103,8 +107,8 @@ def with_signal(said: Any, golden: dict[str, Any]) -> Any:
     match said:
         case events.Signalled(participant=participant, to=to):
             return events.Signalled(participant, to, signal_of(golden))
-        case events.Signal(sender=sender):
-            return events.Signal(sender, signal_of(golden))
+        case messages.Signal(sender=sender):
+            return messages.Signal(sender, signal_of(golden))
     return said
 
 
@@ -185,13 +189,13 @@ def shared(*, pushed_counts: int) -> tuple[dict[str, Event], dict[str, Message]]
         "dec_up_SignalForPeer_candidate": events.Signalled(SENDER, OTHER, b""),
     }
     down: dict[str, Message] = {
-        "fed_down_ReceiveServerPayload": events.GlobalModel(4, MODEL, 2, pushed=True),
-        "fed_down_WaitingForMoreParticipants": events.WaitingForMore(pushed_counts),
-        "fed_down_EnoughParticipants": events.Enough(pushed_counts),
-        "dec_down_SignalForPeer": events.Signal(SENDER, b""),
-        "dec_down_PeersForRound": events.PeersForRound((OTHER, THIRD), 300),
-        "dec_down_WaitingForMoreParticipants": events.WaitingForMore(pushed_counts),
-        "dec_down_EnoughParticipants": events.Enough(pushed_counts),
+        "fed_down_ReceiveServerPayload": messages.GlobalModel(4, MODEL, 2, pushed=True),
+        "fed_down_WaitingForMoreParticipants": messages.WaitingForMore(pushed_counts),
+        "fed_down_EnoughParticipants": messages.Enough(pushed_counts),
+        "dec_down_SignalForPeer": messages.Signal(SENDER, b""),
+        "dec_down_PeersForRound": messages.PeersForRound((OTHER, THIRD), 300),
+        "dec_down_WaitingForMoreParticipants": messages.WaitingForMore(pushed_counts),
+        "dec_down_EnoughParticipants": messages.Enough(pushed_counts),
     }
     return up, down
 
@@ -199,8 +203,8 @@ def shared(*, pushed_counts: int) -> tuple[dict[str, Event], dict[str, Message]]
 V3_UP, V3_DOWN = shared(pushed_counts=0)
 V4_UP, V4_DOWN = shared(pushed_counts=2)
 V3_DOWN |= {
-    "fed_down_NewFederatedNodeInfo": events.Welcome(SENDER, 0, MODEL, waiting=True, participants=1),
-    "dec_down_NewDecentralizedNodeInfo": events.PeerWelcome(SENDER, False, 0, mid_training=False),
+    "fed_down_NewFederatedNodeInfo": messages.Welcome(SENDER, 0, MODEL, waiting=True, participants=1),
+    "dec_down_NewDecentralizedNodeInfo": messages.PeerWelcome(SENDER, False, 0, mid_training=False),
 }
 V4_UP |= {
     "dec_up_ConnectionsReady": events.ConnectionsEstablished(SENDER),
@@ -210,19 +214,19 @@ V4_UP |= {
     "fed_up_SendPayload_undefined": events.Contributed(SENDER, 3, MODEL),
 }
 V4_DOWN |= {
-    "fed_down_NewFederatedNodeInfo_round0": events.Welcome(SENDER, 0, NONE, waiting=True, participants=1),
-    "fed_down_NewFederatedNodeInfo_later": events.Welcome(
+    "fed_down_NewFederatedNodeInfo_round0": messages.Welcome(SENDER, 0, NONE, waiting=True, participants=1),
+    "fed_down_NewFederatedNodeInfo_later": messages.Welcome(
         SENDER, 70_000, MODEL, waiting=True, participants=1
     ),
-    "fed_down_ParticipantsUpdate": events.ParticipantsChanged(200),
-    "fed_down_ContributionVerdict_python": events.Verdict(3, Outcome.DISCARDED, "round 3 is over", "a-key"),
-    "dec_down_NewDecentralizedNodeInfo": events.PeerWelcome(SENDER, False, 4, mid_training=True),
-    "dec_down_ParticipantsUpdate": events.ParticipantsChanged(200),
-    "dec_down_StartWeightSharing": events.StartSharing(),
-    "dec_down_RetryPeerConnections": events.RetryConnections(),
-    "dec_down_ConnectionFail": events.ConnectionsFailed(),
-    "dec_down_ModelProviderInfo": events.ModelProvider(OTHER),
-    "dec_down_ProvideModelToPeer": events.ModelWanted(THIRD),
+    "fed_down_ParticipantsUpdate": messages.ParticipantsChanged(200),
+    "fed_down_ContributionVerdict_python": messages.Verdict(3, Outcome.DISCARDED, "round 3 is over", "a-key"),
+    "dec_down_NewDecentralizedNodeInfo": messages.PeerWelcome(SENDER, False, 4, mid_training=True),
+    "dec_down_ParticipantsUpdate": messages.ParticipantsChanged(200),
+    "dec_down_StartWeightSharing": messages.StartSharing(),
+    "dec_down_RetryPeerConnections": messages.RetryConnections(),
+    "dec_down_ConnectionFail": messages.ConnectionsFailed(),
+    "dec_down_ModelProviderInfo": messages.ModelProvider(OTHER),
+    "dec_down_ProvideModelToPeer": messages.ModelWanted(THIRD),
 }
 NEWER_UP = {f"{d}_{name}": said for d, up in (("v3", V3_UP), ("v4", V4_UP)) for name, said in up.items()}
 NEWER_DOWN = {

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, LimitExceeded, MalformedMessage, ProtocolViolation
 from disco.wire.peer import V2_CHUNK_BYTES, Joiner, PeerMessage, Stage, cut, decode, encode

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disco.core import events
-from disco.core.events import ParticipantID, Scheme
+from disco.core import events, messages
+from disco.core.names import ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage, ProtocolViolation
 from disco.wire import v2
@@ -29,7 +29,7 @@ def decode(message: dict[str, Any], scheme: Scheme = Scheme.FEDERATED) -> tuple[
 
 
 def answer(form: Form) -> dict[str, Any]:
-    encoded = v2.encode(events.GlobalModel(1, MODEL, 2, pushed=False), TASK, form)
+    encoded = v2.encode(messages.GlobalModel(1, MODEL, 2, pushed=False), TASK, form)
     assert encoded is not None
     unpacked: dict[str, Any] = msgpack.unpackb(encoded)
     return unpacked
@@ -89,11 +89,11 @@ def test_a_peer_is_a_number(peer: Any) -> None:
 @pytest.mark.parametrize("name", ["", "a", "-1", "1.0", "²", str(2**53)])
 def test_a_peer_without_a_number_cannot_be_introduced(name: str) -> None:
     with pytest.raises(ProtocolViolation, match="number"):
-        v2.encode(events.PeersForRound((ParticipantID(name),), 0), TASK, v2.FORM)
+        v2.encode(messages.PeersForRound((ParticipantID(name),), 0), TASK, v2.FORM)
 
 
 def test_an_average_that_is_no_whole_number_is_told_exactly() -> None:
-    encoded = v2.encode(events.Statistics(3, 2, 7, 7 / 3), TASK, v2.FORM)
+    encoded = v2.encode(messages.Statistics(3, 2, 7, 7 / 3), TASK, v2.FORM)
     assert encoded is not None
     assert msgpack.unpackb(encoded)["statistics"]["averageNumberOfParticipants"] == 7 / 3
 
@@ -104,7 +104,7 @@ def test_a_signal_passes_unopened() -> None:
         b"\x83\xa4type\x02\xa4peer\x07\xa6signal" + signal, SENDER, Scheme.DECENTRALIZED, v2.FORM
     )
     assert event == events.Signalled(SENDER, ParticipantID("7"), signal)
-    forwarded = v2.encode(events.Signal(ParticipantID("8"), signal), TASK, v2.FORM)
+    forwarded = v2.encode(messages.Signal(ParticipantID("8"), signal), TASK, v2.FORM)
     assert forwarded == b"\x83\xa4type\x02\xa4peer\x08\xa6signal" + signal
 
 
@@ -135,7 +135,7 @@ fields = st.one_of(
     st.tuples(st.just("other"), others),
 )
 #: What is in a contribution, and more or less than that, in any order.
-messages = st.builds(
+contributions = st.builds(
     lambda several, more, fewer: (several + more)[fewer:],
     st.tuples(
         st.just(("type", b"\x08")), st.tuples(st.just("weights"), values), st.just(("round", b"\x05"))
@@ -155,7 +155,7 @@ def outcome(data: bytes) -> object:
     return event, form
 
 
-@given(message=messages, after=st.sampled_from([b"", b"", b"\x01"]))
+@given(message=contributions, after=st.sampled_from([b"", b"", b"\x01"]))
 def test_a_message_is_read_as_if_nothing_were_lifted_out_of_it(
     message: list[tuple[str, bytes]], after: bytes
 ) -> None:

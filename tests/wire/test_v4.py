@@ -8,8 +8,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from disco.core import events
-from disco.core.events import Outcome, ParticipantID, Scheme
+from disco.core import events, messages
+from disco.core.messages import Outcome
+from disco.core.names import ParticipantID, Scheme
 from disco.core.weights import Weights
 from disco.errors import MalformedMessage
 from disco.wire import v4
@@ -26,7 +27,7 @@ def decode(message: dict[str, Any]) -> tuple[events.Event, Form]:
     return v4.decode(msgpack.packb(message), SENDER, Scheme.FEDERATED, v4.FORM)
 
 
-def encode(message: events.Message, form: Form = v4.FORM) -> dict[str, Any]:
+def encode(message: messages.Message, form: Form = v4.FORM) -> dict[str, Any]:
     encoded = v4.encode(message, TASK, form)
     assert encoded is not None
     unpacked: dict[str, Any] = msgpack.unpackb(whole(encoded))
@@ -37,17 +38,17 @@ def encode(message: events.Message, form: Form = v4.FORM) -> dict[str, Any]:
 
 
 def test_a_newcomer_of_round_0_keeps_the_model_it_has() -> None:
-    assert encode(events.Welcome(SENDER, 0, MODEL, waiting=True, participants=1))["payload"] is None
+    assert encode(messages.Welcome(SENDER, 0, MODEL, waiting=True, participants=1))["payload"] is None
 
 
 def test_a_newcomer_of_a_later_round_gets_the_global_model() -> None:
-    welcome = encode(events.Welcome(SENDER, 1, MODEL, waiting=True, participants=1))
+    welcome = encode(messages.Welcome(SENDER, 1, MODEL, waiting=True, participants=1))
     assert welcome["payload"] == encode_weights(MODEL)
 
 
 # ── Verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
 
-VERDICT = events.Verdict(3, Outcome.REJECTED, "weights[0].data has a value that is not finite")
+VERDICT = messages.Verdict(3, Outcome.REJECTED, "weights[0].data has a value that is not finite")
 
 
 @pytest.mark.parametrize(
@@ -80,11 +81,11 @@ def test_nobody_else_is_told_a_verdict() -> None:
 
 # ── The end of the training ──────────────────────────────────────────────────────────────────────────────
 
-ENDED = events.Welcome(SENDER, 1, MODEL, waiting=False, participants=1, ended="the budget is spent")
+ENDED = messages.Welcome(SENDER, 1, MODEL, waiting=False, participants=1, ended="the budget is spent")
 
 
 def test_the_end_of_the_training_is_told_to_whom_asked_for_verdicts() -> None:
-    told = encode(events.TrainingEnded(3, "the budget is spent"), ASKED)
+    told = encode(messages.TrainingEnded(3, "the budget is spent"), ASKED)
     assert told == {"type": "TrainingEnded", "round": 3, "reason": "the budget is spent"}
 
 
@@ -93,7 +94,7 @@ def test_the_welcome_tells_whom_asked_for_verdicts_that_the_training_has_ended()
     said = v4.encode(ENDED, TASK, ASKED)
     assert said is not None
     parsed = v4.parse(whole(said), Scheme.FEDERATED)
-    assert isinstance(parsed, events.Welcome)
+    assert isinstance(parsed, messages.Welcome)
     assert parsed.ended == "the budget is spent"
 
 
@@ -183,7 +184,7 @@ def test_a_type_that_is_no_name_is_refused(kind: Any) -> None:
 
 def test_peers_are_told_in_full() -> None:
     others = (ParticipantID("a"), ParticipantID("b"))
-    assert encode(events.PeersForRound(others, 2, participants=4)) == {
+    assert encode(messages.PeersForRound(others, 2, participants=4)) == {
         "type": "PeersForRound",
         "peers": ["a", "b"],
         "aggregationRound": 2,

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 
-from disco.core.events import Contributed, ParticipantID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID
 from disco.core.weights import Float32s, Weights
 
 #: What a stage needs to go on after a restart: 1-D arrays of one element a parameter, by names of ``[a-z0-9-]+``.

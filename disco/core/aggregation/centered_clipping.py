@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from disco.core.aggregation import State
 from disco.core.aggregation.held import InMemory, Space, differences, ordered
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import BLOCK, Float32s, Weights
 
 #: Rounds that a participant may miss before its momentum is forgotten.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disco.core.aggregation.held import Held, InMemory, Matrix64, Space, combined, squared_distances
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 
 

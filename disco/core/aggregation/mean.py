@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from disco.core.aggregation.total import EQUAL_HEADROOM, ExactTotal
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 
 

@@ -12,7 +12,7 @@ from disco.core.aggregation import State
 from disco.core.aggregation.changes import distance, pieces
 from disco.core.aggregation.noise import Keys, fresh_key, gaussian
 from disco.core.aggregation.privacy_accounting import cost, epsilon_of
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from disco.core.aggregation.held import Held, InMemory, Space, stacked
 from disco.core.aggregation.sorting import sorted_rows
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Weights
 
 

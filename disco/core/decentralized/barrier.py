@@ -22,14 +22,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from disco.core.events import (
-    ConnectionsFailed,
-    Effect,
-    ParticipantID,
-    RetryConnections,
-    Send,
-    StartSharing,
-)
+from disco.core.effects import Effect, Send
+from disco.core.messages import ConnectionsFailed, RetryConnections, StartSharing
+from disco.core.names import ParticipantID
 
 
 @dataclass(frozen=True, slots=True)

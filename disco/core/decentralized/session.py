@@ -20,30 +20,29 @@ from enum import Enum, auto
 from disco.core.decentralized.barrier import Barrier
 from disco.core.decentralized.policy import Announcements, Formation, Policy
 from disco.core.decentralized.sync import ModelSync
+from disco.core.effects import Disconnect, Effect, Record, Send
 from disco.core.events import (
     BecameReady,
     ConnectionsEstablished,
-    DecentralizedMessage,
-    Disconnect,
-    Effect,
-    Enough,
     Event,
     Joined,
     Left,
     ModelSyncRequested,
+    RoundJoined,
+    Signalled,
+    Ticked,
+)
+from disco.core.messages import (
+    DecentralizedMessage,
+    Enough,
     Outcome,
-    ParticipantID,
     ParticipantsChanged,
     PeersForRound,
     PeerWelcome,
-    Record,
-    RoundJoined,
-    Send,
     Signal,
-    Signalled,
-    Ticked,
     WaitingForMore,
 )
+from disco.core.names import ParticipantID
 
 #: RFC 6455 registry: "Try Again Later".
 TRY_AGAIN_LATER = 1013

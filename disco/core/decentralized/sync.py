@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from disco.core.events import Effect, ModelProvider, ModelWanted, ParticipantID, Send
+from disco.core.effects import Effect, Send
+from disco.core.messages import ModelProvider, ModelWanted
+from disco.core.names import ParticipantID
 
 
 class ModelSync:

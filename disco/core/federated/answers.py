@@ -7,21 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from disco.core.events import (
-    Contributed,
-    Effect,
-    Metadata,
-    MetadataPosted,
-    MetadataRequested,
-    Outcome,
-    ParticipantID,
-    Record,
-    Send,
-    TaskID,
-    Verdict,
-)
+from disco.core.effects import Effect, Record, Send
+from disco.core.events import Contributed, MetadataPosted, MetadataRequested
 from disco.core.federated.contributions import Contributions
+from disco.core.messages import Metadata, Outcome, Verdict
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.errors import LimitExceeded
 
 

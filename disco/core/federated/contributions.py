@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping
 
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 
 #: Rounds for which the keys of what counted are remembered, at least.
 REMEMBERED_ROUNDS = 10

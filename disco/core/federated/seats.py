@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterator, KeysView, Sequence
 from dataclasses import dataclass
 
-from disco.core.events import Enough, Joined, ParticipantID, ParticipantsChanged, Send, WaitingForMore
+from disco.core.effects import Send
+from disco.core.events import Joined
+from disco.core.messages import Enough, ParticipantsChanged, WaitingForMore
+from disco.core.names import ParticipantID
 
 #: With more participants than this, who joins or leaves is not told to each of them at once: a crowd of 10,000 that
 #: comes in a few seconds would be told a hundred million times.

@@ -24,42 +24,32 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from disco.core.effects import Aggregate, Effect, Fold, Reset, RoundFigures, Send
 from disco.core.events import (
-    Aggregate,
     Aggregated,
     AggregationFailed,
     Contributed,
-    Effect,
     Ended,
     FederatedEvent,
-    Fold,
     Folded,
     FoldRefused,
-    GlobalModel,
     Joined,
     Left,
     MetadataPosted,
     MetadataRequested,
     Misdelivered,
     ModelRequested,
-    Outcome,
-    ParticipantID,
-    Reset,
     Restored,
-    RoundFigures,
-    Send,
-    Statistics,
     StatisticsRequested,
-    TaskID,
     Ticked,
-    TrainingEnded,
-    Welcome,
 )
 from disco.core.federated import answers
 from disco.core.federated.contributions import Contributions
 from disco.core.federated.rules import RoundClock, RoundRules, Totals
 from disco.core.federated.seats import Seats
+from disco.core.messages import GlobalModel, Outcome, Statistics, TrainingEnded, Welcome
 from disco.core.metadata import Noticeboard
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate
 

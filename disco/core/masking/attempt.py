@@ -18,7 +18,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from disco.core.events import Effect, Outcome, ParticipantID, Record, Send, TaskID, Verdict
+from disco.core.effects import Effect, Record, Send
 from disco.core.masking.keys import transcript
 from disco.core.masking.terms import Terms
 from disco.core.masking.words import (
@@ -33,6 +33,8 @@ from disco.core.masking.words import (
     Survivors,
     Unmask,
 )
+from disco.core.messages import Outcome, Verdict
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 
 

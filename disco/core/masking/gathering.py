@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Set
 
-from disco.core.events import Outcome, ParticipantID
 from disco.core.masking.keys import is_usable
 from disco.core.masking.quantization import MAX_MEMBERS
 from disco.core.masking.words import Keys, KeysAdvertised
+from disco.core.messages import Outcome
+from disco.core.names import ParticipantID
 
 
 class Gathering:

@@ -16,30 +16,19 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TypeAlias
 
+from disco.core.effects import Aggregate, Effect, Fold, Reset, RoundFigures, Send
 from disco.core.events import (
-    Aggregate,
     Aggregated,
     AggregationFailed,
     Contributed,
-    Effect,
     Ended,
-    Fold,
     Folded,
     FoldRefused,
-    GlobalModel,
     Joined,
     Left,
     Misdelivered,
-    Outcome,
-    ParticipantID,
-    Reset,
     Restored,
-    RoundFigures,
-    Send,
-    TaskID,
     Ticked,
-    TrainingEnded,
-    Welcome,
 )
 from disco.core.federated.answers import refused
 from disco.core.federated.seats import Seats
@@ -57,6 +46,8 @@ from disco.core.masking.words import (
     Unmasked,
     UnmaskingFailed,
 )
+from disco.core.messages import GlobalModel, Outcome, TrainingEnded, Welcome
+from disco.core.names import ParticipantID, TaskID
 from disco.core.weights import Weights
 
 _FromRuntime: TypeAlias = (

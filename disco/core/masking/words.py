@@ -1,6 +1,6 @@
 """What is said in a masked round: events from members, messages to them, and what the session wants done.
 
-They are part of the vocabulary of `disco.core.events`. Other dialects have no words for them.
+They are part of the vocabulary of `disco.core` (events, messages, effects). Other dialects have no words for them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from disco.core.aggregation.centered_clipping import PATIENCE_ROUNDS, CenteredClipping
 from disco.core.aggregation.held import InMemory
-from disco.core.events import ParticipantID
+from disco.core.names import ParticipantID
 from disco.core.weights import Float32s, Weights
 from tests.core.aggregation.updates import SHAPES, aggregated, random_weights, vector
 

@@ -14,7 +14,8 @@ from disco.core.aggregation.krum import Krum
 from disco.core.aggregation.mean import Mean
 from disco.core.aggregation.median import Median
 from disco.core.aggregation.trimmed_mean import TrimmedMean
-from disco.core.events import Contributed, ParticipantID
+from disco.core.events import Contributed
+from disco.core.names import ParticipantID
 from disco.core.weights import Shape, Weights, count
 
 #: A matrix, a vector, an empty tensor and a scalar.
