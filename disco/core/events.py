@@ -31,7 +31,7 @@ class Joined:
 
     participant: ParticipantID
     pushed: bool = True
-    identity: str | None = None
+    identity: ParticipantID | None = None
 
 
 @dataclass(frozen=True, slots=True)

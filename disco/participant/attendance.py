@@ -11,7 +11,7 @@ import trio
 
 from disco.core.events import Contributed, Event, Joined, ModelRequested, StatisticsRequested
 from disco.core.messages import GlobalModel, Message, Statistics, Welcome
-from disco.core.names import ParticipantID, Scheme, TaskID
+from disco.core.names import Scheme, TaskID
 from disco.errors import ConnectionLost, DiscoError, Refused
 from disco.participant.address import Address
 from disco.participant.connection import Connection, Deadlines, open_connection
@@ -132,7 +132,7 @@ class Attendance:
             ConnectionLost: the server does not answer, or goes.
             Refused: it will not have this participant.
         """
-        me = ParticipantID(self._standing.identity or "")
+        me = self._standing.me
         with trio.move_on_after(self._place.deadlines.answer + MODEL_SECONDS) as patience:
             await self._ask(
                 connection, Joined(me, self._habits.dialect.PUSHES, self._standing.identity), Welcome

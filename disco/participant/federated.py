@@ -81,7 +81,8 @@ class Participant:
             raise SettingsError(f"dialect must be one of {', '.join(HABITS)}, not {dialect}")
         self._place = Place(Address.parse(url, token, ca), TaskID(task), Deadlines(answer=timeout), patience)
         self._standing = Standing(HABITS[dialect])
-        self._standing.identity = identity or (str(uuid.uuid4()) if dialect == "v2" else None)
+        if identity or dialect == "v2":
+            self._standing.identity = ParticipantID(identity or str(uuid.uuid4()))
         self._attendance = Attendance(self._place, self._standing, on_news)
         self._on_news = on_news
         self._group_secret = group_secret
@@ -265,7 +266,7 @@ class Participant:
                 update.require_finite()
             except InvalidUpdate as error:
                 raise Refused(str(error)) from error
-        me = ParticipantID(self.identity or "")
+        me = self._standing.me
         count = None if samples is None else float(samples)
         figures = None if metrics is None else {name: float(value) for name, value in metrics.items()}
         event = Contributed(me, self.round, update, uuid.uuid4().hex, count, figures)

@@ -25,7 +25,7 @@ from disco.core.masking.words import (
     Survivors,
 )
 from disco.core.messages import Message
-from disco.core.names import ParticipantID, TaskID
+from disco.core.names import TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, ProtocolViolation, Refused
 from disco.participant.attendance import Attendance, Place
@@ -142,7 +142,7 @@ class MaskedAttendance(Attendance):
 
     async def _advertise(self, connection: Connection, made: MaskedOutstanding) -> Member:
         made.sent, made.discarded = True, ""
-        me = ParticipantID(self._standing.identity or "")
+        me = self._standing.me
         member = Member(me, made.round, self._footing)
         await connection.send(self.compose(KeysAdvertised(me, made.round, member.keys)))
         return member

@@ -122,7 +122,7 @@ class Standing:
     def __init__(self, habits: Habits) -> None:
         """Know nothing yet."""
         self.habits = habits
-        self.identity: str | None = None
+        self.identity: ParticipantID | None = None
         self.round = 0
         self.weights = Weights((), ())
         self.participants = 0
@@ -132,6 +132,11 @@ class Standing:
         self.forgotten = False
         self.outstanding: Outstanding | None = None
         self._end = (0, "")
+
+    @property
+    def me(self) -> ParticipantID:
+        """Who sends what this participant says; empty before it has an ID, which the server does not mind."""
+        return self.identity or ParticipantID("")
 
     @property
     def ended(self) -> str:
@@ -181,8 +186,7 @@ class Standing:
         """Return what to ask, to learn whether a round has closed; None if the server tells by itself."""
         if self.habits.dialect.PUSHES:
             return None
-        me = ParticipantID(self.identity or "")
-        return ModelRequested(me) if self.behind else StatisticsRequested(me)
+        return ModelRequested(self.me) if self.behind else StatisticsRequested(self.me)
 
     # ── what the server says ─────────────────────────────────────────────────────────────────────────────
 

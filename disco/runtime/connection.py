@@ -185,7 +185,7 @@ class Connection:
         else:
             event, line.form = decode()
         if isinstance(event, Joined) and event.identity is not None and not line.joined:
-            self._coordinator.rename(line, ParticipantID(event.identity))
+            self._coordinator.rename(line, event.identity)
             event = replace(event, participant=line.participant)
         await self._coordinator.submit(event, line)
 

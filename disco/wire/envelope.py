@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, Union
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from disco.core.names import ParticipantID
 from disco.errors import MalformedMessage
 from disco.wire.dialect import Buffer, Encoded, length
 from disco.wire.headers import map_header
@@ -24,11 +25,12 @@ T = TypeVar("T")
 #: Largest integer that a JavaScript number holds exactly.
 LARGEST_INTEGER = 2**53 - 1
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=LARGEST_INTEGER)]
-#: An ID, of a peer or of anything else that a client makes up.
+#: A name that a client makes up.
 Identifier: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
-
-#: IDs of the peers of one round.
-Identifiers: TypeAlias = Annotated[list[Identifier], Meta(max_length=65_536)]
+#: The ID of a participant.
+Identity: TypeAlias = Annotated[ParticipantID, Meta(min_length=1, max_length=64)]
+#: Those of the peers of one round.
+Identities: TypeAlias = Annotated[Sequence[Identity], Meta(max_length=65_536)]
 
 #: Letters of a sentence about what is wrong.
 LONGEST_SENTENCE = 120
@@ -51,8 +53,12 @@ class Spliced:
     pieces: Sequence[Buffer]
 
 
-class Word(Struct, tag_field="type", tag=True):
-    """A message as a dialect declares it; its ``type`` is the class's name unless the class says otherwise."""
+class Word(Struct, tag_field="type", tag=True, omit_defaults=True):
+    """A message as a dialect declares it; its ``type`` is the class's name unless the class says otherwise.
+
+    What is optional and has its default is not written: nil where a client expects something optional would make it
+    reject the message.
+    """
 
 
 class _Tagged(Struct):
@@ -148,6 +154,16 @@ def pack_model(fields: Mapping[str, Any]) -> Encoded:
     joined.append(b"".join(small))
     message = tuple(piece for piece in joined if piece)
     return message if length(message) > WHOLE_BYTES else b"".join(message)
+
+
+def pack_word(word: Word) -> bytes:
+    """Write a message with its type first, then its fields in order."""
+    return msgspec.msgpack.encode(word)
+
+
+def pack_model_word(word: type[Word], **fields: Any) -> Encoded:
+    """Write a message that carries a model, with its type first; otherwise like `pack_model`."""
+    return pack_model({"type": word.__struct_config__.tag, **fields})
 
 
 def _pieces(fields: Mapping[str, Any]) -> list[Buffer]:

@@ -26,8 +26,8 @@ from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidUpdate, MalformedMessage, ProtocolViolation
 from disco.wire import masked_words as words
-from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
-from disco.wire.envelope import Spliced, Word, pack, pack_model, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm, whole
+from disco.wire.envelope import Spliced, Word, pack_model_word, pack_word, unpack, vocabulary
 from disco.wire.headers import Kind, bin_header, read_header
 from disco.wire.tensors import read_weights, write_weights
 
@@ -75,10 +75,9 @@ def decode(data: Buffer, sender: ParticipantID, scheme: Scheme, form: Form) -> t
             keys = said.Keys(message.maskKey, message.shareKey, message.seal)
             return said.KeysAdvertised(sender, message.round, keys), form
         case words.ShareSecrets():
-            return said.SharesSent(sender, message.attempt, _by_participant(message.shares)), form
+            return said.SharesSent(sender, message.attempt, message.shares), form
         case words.RevealShares():
-            seeds, mask_keys = _by_participant(message.seeds), _by_participant(message.maskKeys)
-            return said.SharesRevealed(sender, message.attempt, seeds, mask_keys), form
+            return said.SharesRevealed(sender, message.attempt, message.seeds, message.maskKeys), form
     try:
         return said.MaskedContributed(sender, message.attempt, _read_masked(message.masked)), form
     except InvalidUpdate as error:
@@ -97,10 +96,6 @@ def _read_masked(value: Raw) -> said.Words32:
     return np.frombuffer(view, dtype=np.uint8)[header.start :].view("<u4")
 
 
-def _by_participant(shares: dict[str, bytes]) -> dict[ParticipantID, bytes]:
-    return {ParticipantID(name): share for name, share in shares.items()}
-
-
 def parse(data: Buffer, scheme: Scheme) -> Message:
     """Read one message of the server; see `Dialect.parse`. Without a payload, the weights have no tensors."""
     message = unpack(_FROM_SERVER, data)
@@ -110,7 +105,7 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
         case words.MaskedWelcome():
             nothing = read_header(memoryview(message.payload)).kind is Kind.NIL
             weights = Weights((), ()) if nothing else read_weights(message.payload, "payload")[0]
-            me, count = ParticipantID(message.id), message.participants
+            me, count = message.id, message.participants
             return messages.Welcome(me, message.round, weights, message.waiting, count, message.ended)
         case words.NewModel():
             weights, _ = read_weights(message.payload, "payload")
@@ -126,14 +121,14 @@ def _parse_phase(message: Any) -> Message:
     """Translate a message that asks for the next phase."""
     match message:
         case words.Roster():
-            members = {ParticipantID(name): said.Keys(*keys) for name, *keys in message.members}
+            members = {name: said.Keys(*keys) for name, *keys in message.members}
             if len(members) != len(message.members):
                 raise MalformedMessage("members: one is named twice")
             return said.Roster(message.round, message.attempt, members)
         case words.RelayShares():
-            return said.SharesRelayed(message.attempt, _by_participant(message.shares))
+            return said.SharesRelayed(message.attempt, message.shares)
         case words.Survivors():
-            return said.Survivors(message.attempt, tuple(map(ParticipantID, message.survivors)))
+            return said.Survivors(message.attempt, tuple(message.survivors))
     return said.RoundAbandoned(message.round, message.reason)
 
 
@@ -144,7 +139,7 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a participant; see `Dialect.encode`."""
     match message:
         case messages.Welcome():
-            return _pack_model(
+            return pack_model_word(
                 words.MaskedWelcome,
                 id=message.participant,
                 waiting=message.waiting,
@@ -157,13 +152,13 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
         case messages.GlobalModel():
             payload = write_weights(message.weights, form.weights)
             count = message.participants
-            return _pack_model(words.NewModel, payload=payload, round=message.round, participants=count)
+            return pack_model_word(words.NewModel, payload=payload, round=message.round, participants=count)
         case messages.Verdict(round_, outcome, reason):
-            return _pack(words.ContributionVerdict, round=round_, outcome=outcome.value, reason=reason)
+            return pack_word(words.ContributionVerdict(round=round_, outcome=outcome, reason=reason))
         case messages.TrainingEnded(round_, reason):
-            return _pack(words.TrainingEnded, round=round_, reason=reason)
+            return pack_word(words.TrainingEnded(round=round_, reason=reason))
         case messages.WaitingForMore() | messages.Enough() | messages.ParticipantsChanged():
-            return _pack(_WORD_FOR[type(message)], participants=message.participants)
+            return pack_word(_WORD_FOR[type(message)](participants=message.participants))
         case said.MaskedMessage():
             return _encode_phase(message)
     return None
@@ -174,13 +169,13 @@ def _encode_phase(message: said.MaskedMessage) -> bytes | None:
     match message:
         case said.Roster(round_, attempt, members):
             listed = [(name, keys.mask_key, keys.share_key, keys.seal) for name, keys in members.items()]
-            return _pack(words.Roster, round=round_, attempt=attempt, members=listed)
+            return pack_word(words.Roster(round=round_, attempt=attempt, members=listed))
         case said.SharesRelayed(attempt, shares):
-            return _pack(words.RelayShares, attempt=attempt, shares=shares)
+            return pack_word(words.RelayShares(attempt=attempt, shares=shares))
         case said.Survivors(attempt, survivors):
-            return _pack(words.Survivors, attempt=attempt, survivors=survivors)
+            return pack_word(words.Survivors(attempt=attempt, survivors=survivors))
         case said.RoundAbandoned(round_, reason):
-            return _pack(words.RoundAbandoned, round=round_, reason=reason)
+            return pack_word(words.RoundAbandoned(round=round_, reason=reason))
     return None
 
 
@@ -188,32 +183,19 @@ def compose(event: Event, task: TaskID, form: Form) -> bytes:
     """Write one message of a participant; see `Dialect.compose`."""
     match event:
         case events.Joined():
-            named = {} if event.identity is None else {"participant": event.identity}
-            return _pack(words.JoinMasked, **named)
+            return pack_word(words.JoinMasked(participant=event.identity))
         case said.KeysAdvertised(round=round_, keys=keys):
-            return _pack(
-                words.AdvertiseKeys,
-                round=round_,
-                maskKey=keys.mask_key,
-                shareKey=keys.share_key,
-                seal=keys.seal,
+            return pack_word(
+                words.AdvertiseKeys(
+                    round=round_, maskKey=keys.mask_key, shareKey=keys.share_key, seal=keys.seal
+                )
             )
         case said.SharesSent(attempt=attempt, shares=shares):
-            return _pack(words.ShareSecrets, attempt=attempt, shares=shares)
+            return pack_word(words.ShareSecrets(attempt=attempt, shares=shares))
         case said.MaskedContributed(attempt=attempt, masked=masked):
             octets = np.ascontiguousarray(masked, dtype="<u4").view(np.uint8)
-            whole = Spliced((bin_header(octets.size), octets.data))
-            return _pack(words.MaskedUpdate, attempt=attempt, masked=whole)
+            spliced = Spliced((bin_header(octets.size), octets.data))
+            return whole(pack_model_word(words.MaskedUpdate, attempt=attempt, masked=spliced))
         case said.SharesRevealed(attempt=attempt, seeds=seeds, mask_keys=mask_keys):
-            return _pack(words.RevealShares, attempt=attempt, seeds=seeds, maskKeys=mask_keys)
+            return pack_word(words.RevealShares(attempt=attempt, seeds=seeds, maskKeys=mask_keys))
     raise ProtocolViolation(f"there is no masked {type(event).__name__}")
-
-
-def _pack(word: type[Word], **fields: Any) -> bytes:
-    """Write one message with its type first."""
-    return pack({"type": word.__name__, **fields})
-
-
-def _pack_model(word: type[Word], **fields: Any) -> Encoded:
-    """Write one message that carries a model."""
-    return pack_model({"type": word.__name__, **fields})

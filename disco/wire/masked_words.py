@@ -6,13 +6,14 @@ keys and shares are bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Raw
 
 from disco.core.masking.quantization import MAX_MEMBERS
 from disco.core.messages import Outcome
-from disco.wire.envelope import ABSENT, Count, Identifier, Word
+from disco.wire.envelope import ABSENT, Count, Identity, Word
 
 #: A public key of X25519, or a SHA-256.
 Key: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -21,10 +22,10 @@ Sealed: TypeAlias = Annotated[bytes, Meta(min_length=148, max_length=148)]
 #: One share: an integer of 521 bits, big-endian.
 Share: TypeAlias = Annotated[bytes, Meta(min_length=66, max_length=66)]
 
-Sealeds: TypeAlias = Annotated[dict[Identifier, Sealed], Meta(max_length=MAX_MEMBERS)]
-Shares: TypeAlias = Annotated[dict[Identifier, Share], Meta(max_length=MAX_MEMBERS)]
+Sealeds: TypeAlias = Annotated[Mapping[Identity, Sealed], Meta(max_length=MAX_MEMBERS)]
+Shares: TypeAlias = Annotated[Mapping[Identity, Share], Meta(max_length=MAX_MEMBERS)]
 #: Place, mask key, share key, seal.
-MemberKeys: TypeAlias = tuple[Identifier, Key, Key, Key]
+MemberKeys: TypeAlias = tuple[Identity, Key, Key, Key]
 
 # ── Messages of a participant ────────────────────────────────────────────────────────────────────────────
 
@@ -32,7 +33,7 @@ MemberKeys: TypeAlias = tuple[Identifier, Key, Key, Key]
 class JoinMasked(Word):
     """Hello, with the ID that it had before, if any."""
 
-    participant: Identifier | None = None
+    participant: Identity | None = None
 
 
 class AdvertiseKeys(Word):
@@ -72,7 +73,7 @@ class RevealShares(Word):
 class MaskedWelcome(Word):
     """Answers hello; the payload is nil while the round is 0. `ended` says why the training has ended, if it has."""
 
-    id: Identifier
+    id: Identity
     waiting: bool
     payload: Raw
     round: Count
@@ -85,7 +86,7 @@ class Roster(Word):
 
     round: Count
     attempt: Count
-    members: Annotated[list[MemberKeys], Meta(max_length=MAX_MEMBERS)]
+    members: Annotated[Sequence[MemberKeys], Meta(max_length=MAX_MEMBERS)]
 
 
 class RelayShares(Word):
@@ -99,7 +100,7 @@ class Survivors(Word):
     """Whose contributions are in the sum."""
 
     attempt: Count
-    survivors: Annotated[list[Identifier], Meta(max_length=MAX_MEMBERS)]
+    survivors: Annotated[Sequence[Identity], Meta(max_length=MAX_MEMBERS)]
 
 
 class RoundAbandoned(Word):
@@ -129,7 +130,7 @@ class TrainingEnded(Word):
     """Nothing counts any more; without a reason, it does again."""
 
     round: Count
-    reason: str = ""
+    reason: str
 
 
 class WaitingForMore(Word):

@@ -7,7 +7,7 @@ Source: DISCO v3 wire, discojs 3.x.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Raw
 
@@ -17,8 +17,8 @@ from disco.core.messages import Message
 from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.errors import InvalidUpdate, ProtocolViolation
 from disco.wire import v3_words as words
-from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
-from disco.wire.envelope import Word, pack, pack_model, unopened, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm, whole
+from disco.wire.envelope import pack_model_word, pack_word, unopened, unpack, vocabulary
 from disco.wire.tensors import read_weights, write_weights
 
 NAME: Final = "v3"
@@ -65,7 +65,7 @@ def decode(data: Buffer, sender: ParticipantID, scheme: Scheme, form: Form) -> t
         case words.PeerIsReady():
             return events.BecameReady(sender), form
         case words.SignalForPeer():
-            to, signal = ParticipantID(message.peer), unopened(message.signal, "signal")
+            to, signal = message.peer, unopened(message.signal, "signal")
             return events.Signalled(sender, to, signal), form
     return events.Joined(sender, pushed=PUSHES), form
 
@@ -75,7 +75,7 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
     match message := unpack(_FROM_SERVER[scheme], data):
         case words.NewFederatedNodeInfo():
             weights, _ = read_weights(message.payload, "payload")
-            participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
+            participant, waiting = message.id, message.waitForMoreParticipants
             return messages.Welcome(participant, message.round, weights, waiting, message.nbOfParticipants)
         case words.ReceiveServerPayload():
             weights, _ = read_weights(message.payload, "payload")
@@ -85,11 +85,11 @@ def parse(data: Buffer, scheme: Scheme) -> Message:
         case words.EnoughParticipants():
             return messages.Enough(participants=0)
         case words.PeersForRound():
-            return messages.PeersForRound(tuple(map(ParticipantID, message.peers)), message.aggregationRound)
+            return messages.PeersForRound(tuple(message.peers), message.aggregationRound)
         case words.SignalForPeer():
-            return messages.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
+            return messages.Signal(message.peer, unopened(message.signal, "signal"))
     waiting = message.waitForMoreParticipants
-    return messages.PeerWelcome(ParticipantID(message.id), waiting, participants=0, mid_training=False)
+    return messages.PeerWelcome(message.id, waiting, participants=0, mid_training=False)
 
 
 # ── Writing ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,7 +99,7 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
     """Write one message to a client; see `Dialect.encode`."""
     match message:
         case messages.Welcome():
-            return _pack_model(
+            return pack_model_word(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
                 waitForMoreParticipants=message.waiting,
@@ -108,26 +108,26 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 nbOfParticipants=message.participants,
             )
         case messages.GlobalModel():
-            return _pack_model(
+            return pack_model_word(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
                 nbOfParticipants=message.participants,
             )
         case messages.WaitingForMore():
-            return _pack(words.WaitingForMoreParticipants)
+            return pack_word(words.WaitingForMoreParticipants())
         case messages.Enough():
-            return _pack(words.EnoughParticipants)
+            return pack_word(words.EnoughParticipants())
         case messages.PeerWelcome():
-            return _pack(
-                words.NewDecentralizedNodeInfo,
-                id=message.participant,
-                waitForMoreParticipants=message.waiting,
+            return pack_word(
+                words.NewDecentralizedNodeInfo(
+                    id=message.participant, waitForMoreParticipants=message.waiting
+                )
             )
         case messages.PeersForRound():
-            return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round)
+            return pack_word(words.PeersForRound(peers=message.peers, aggregationRound=message.round))
         case messages.Signal():
-            return _pack(words.SignalForPeer, peer=message.sender, signal=Raw(message.signal))
+            return pack_word(words.SignalForPeer(peer=message.sender, signal=Raw(message.signal)))
     return None
 
 
@@ -135,24 +135,14 @@ def compose(event: Event, task: TaskID, form: Form) -> bytes:
     """Write one message of a client; see `Dialect.compose`."""
     match event:
         case events.Joined():
-            return _pack(words.ClientConnected)
+            return pack_word(words.ClientConnected())
         case events.Contributed():
             payload = write_weights(event.update, form.weights)
-            return _pack(words.SendPayload, payload=payload, round=event.round)
+            return whole(pack_model_word(words.SendPayload, payload=payload, round=event.round))
         case events.RoundJoined():
-            return _pack(words.JoinRound)
+            return pack_word(words.JoinRound())
         case events.BecameReady():
-            return _pack(words.PeerIsReady)
+            return pack_word(words.PeerIsReady())
         case events.Signalled():
-            return _pack(words.SignalForPeer, peer=event.to, signal=Raw(event.signal))
+            return pack_word(words.SignalForPeer(peer=event.to, signal=Raw(event.signal)))
     raise ProtocolViolation(f"v3 has no word for {type(event).__name__}")
-
-
-def _pack(word: type[Word], **fields: Any) -> bytes:
-    """Write one message with its type first."""
-    return pack({"type": word.__struct_config__.tag, **fields})
-
-
-def _pack_model(word: type[Word], **fields: Any) -> Encoded:
-    """Write one message that carries a model."""
-    return pack_model({"type": word.__struct_config__.tag, **fields})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from disco.wire.envelope import ABSENT, Count, Identifier, Identifiers, Word
+from disco.wire.envelope import ABSENT, Count, Identities, Identity, Word
 
 # ── Messages of a client ─────────────────────────────────────────────────────────────────────────────────
 
@@ -27,7 +27,7 @@ class PeerIsReady(Word, tag=3):
 class SignalForPeer(Word, tag=5):
     """Both ways: to whom it shall go, or from whom it came."""
 
-    peer: Identifier
+    peer: Identity
     signal: Raw
 
 
@@ -44,21 +44,21 @@ class SendPayload(Word, tag=10):
 class NewDecentralizedNodeInfo(Word, tag=1):
     """Answers a peer's hello."""
 
-    id: Identifier
+    id: Identity
     waitForMoreParticipants: bool
 
 
 class PeersForRound(Word, tag=4):
     """The others of a round."""
 
-    peers: Identifiers
+    peers: Identities
     aggregationRound: Count
 
 
 class NewFederatedNodeInfo(Word, tag=7):
     """Answers hello."""
 
-    id: Identifier
+    id: Identity
     waitForMoreParticipants: bool
     payload: Raw
     round: Count

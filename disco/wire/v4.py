@@ -33,8 +33,8 @@ from disco.core.names import ParticipantID, Scheme, TaskID
 from disco.core.weights import Weights
 from disco.errors import InvalidFigures, InvalidUpdate, ProtocolViolation, Refused
 from disco.wire import v4_words as words
-from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm
-from disco.wire.envelope import Word, pack, pack_model, unopened, unpack, vocabulary
+from disco.wire.dialect import Buffer, Encoded, Form, WeightsForm, whole
+from disco.wire.envelope import Word, pack_model_word, pack_word, unopened, unpack, vocabulary
 from disco.wire.headers import Kind, read_header
 from disco.wire.tensors import read_weights, write_weights
 
@@ -103,7 +103,7 @@ def decode(data: Buffer, sender: ParticipantID, scheme: Scheme, form: Form) -> t
         case words.SendPayload():
             return _contribution(message, sender), form
         case words.SignalForPeer():
-            to, signal = ParticipantID(message.peer), unopened(message.signal, "signal")
+            to, signal = message.peer, unopened(message.signal, "signal")
             return events.Signalled(sender, to, signal), form
     return _FROM_PEER[type(message)](sender), form
 
@@ -146,7 +146,7 @@ def _parse_federated(message: Any) -> Message:
         case words.NewFederatedNodeInfo():
             nothing = read_header(memoryview(message.payload)).kind is Kind.NIL
             weights = Weights((), ()) if nothing else read_weights(message.payload, "payload")[0]
-            participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
+            participant, waiting = message.id, message.waitForMoreParticipants
             count, ended = message.nbOfParticipants, message.ended
             return messages.Welcome(participant, message.round, weights, waiting, count, ended)
         case words.ContributionVerdict():
@@ -163,15 +163,15 @@ def _parse_decentralized(message: Any) -> Message:
     """Translate a message of the decentralized scheme."""
     match message:
         case words.PeersForRound():
-            peers, count = tuple(map(ParticipantID, message.peers)), message.nbOfParticipants or 0
+            peers, count = tuple(message.peers), message.nbOfParticipants or 0
             return messages.PeersForRound(peers, message.aggregationRound, count)
         case words.SignalForPeer():
-            return messages.Signal(ParticipantID(message.peer), unopened(message.signal, "signal"))
+            return messages.Signal(message.peer, unopened(message.signal, "signal"))
         case words.ModelProviderInfo():
-            return messages.ModelProvider(ParticipantID(message.providerNode))
+            return messages.ModelProvider(message.providerNode)
         case words.ProvideModelToPeer():
-            return messages.ModelWanted(ParticipantID(message.newNode))
-    participant, waiting = ParticipantID(message.id), message.waitForMoreParticipants
+            return messages.ModelWanted(message.newNode)
+    participant, waiting = message.id, message.waitForMoreParticipants
     return messages.PeerWelcome(participant, waiting, message.nbOfParticipants, message.joinedMidTraining)
 
 
@@ -186,9 +186,9 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
         case messages.Verdict():
             return _encode_verdict(message) if form.verdicts else None
         case messages.TrainingEnded(round_, reason):
-            return _pack(words.TrainingEnded, round=round_, reason=reason) if form.verdicts else None
+            return pack_word(words.TrainingEnded(round=round_, reason=reason)) if form.verdicts else None
         case messages.Welcome():
-            return _pack_model(
+            return pack_model_word(
                 words.NewFederatedNodeInfo,
                 id=message.participant,
                 waitForMoreParticipants=message.waiting,
@@ -199,46 +199,46 @@ def encode(message: Message, task: TaskID, form: Form) -> Encoded | None:
                 **_present(ended=(message.ended or None) if form.verdicts else None),
             )
         case messages.GlobalModel():
-            return _pack_model(
+            return pack_model_word(
                 words.ReceiveServerPayload,
                 payload=write_weights(message.weights, form.weights),
                 round=message.round,
                 nbOfParticipants=message.participants,
             )
         case messages.WaitingForMore() | messages.Enough() | messages.ParticipantsChanged():
-            return _pack(_WORD_FOR[type(message)], nbOfParticipants=message.participants)
+            return pack_word(_WORD_FOR[type(message)](nbOfParticipants=message.participants))
         case _:
             return _encode_decentralized(message)
 
 
 def _encode_verdict(verdict: messages.Verdict) -> bytes:
     """Write what became of a contribution; the key only if there was one."""
-    fields = {"round": verdict.round, "outcome": verdict.outcome.value, "reason": verdict.reason}
-    return _pack(words.ContributionVerdict, **fields, **_present(key=verdict.key))
+    return pack_word(words.ContributionVerdict(verdict.round, verdict.outcome, verdict.reason, verdict.key))
 
 
 def _encode_decentralized(message: messages.DecentralizedMessage) -> bytes:
     """Write a message of the decentralized scheme."""
     match message:
         case messages.PeerWelcome():
-            return _pack(
-                words.NewDecentralizedNodeInfo,
-                id=message.participant,
-                waitForMoreParticipants=message.waiting,
-                nbOfParticipants=message.participants,
-                joinedMidTraining=message.mid_training,
+            return pack_word(
+                words.NewDecentralizedNodeInfo(
+                    id=message.participant,
+                    waitForMoreParticipants=message.waiting,
+                    nbOfParticipants=message.participants,
+                    joinedMidTraining=message.mid_training,
+                )
             )
         case messages.PeersForRound():
-            said = _present(nbOfParticipants=message.participants or None)
-            return _pack(words.PeersForRound, peers=message.peers, aggregationRound=message.round, **said)
+            count = message.participants or None
+            return pack_word(words.PeersForRound(message.peers, message.round, count))
         case messages.Signal():
-            return _pack(words.SignalForPeer, peer=message.sender, signal=Raw(message.signal))
+            return pack_word(words.SignalForPeer(peer=message.sender, signal=Raw(message.signal)))
         case messages.ModelProvider():
-            return _pack(words.ModelProviderInfo, providerNode=message.provider)
+            return pack_word(words.ModelProviderInfo(providerNode=message.provider))
         case messages.ModelWanted():
-            return _pack(words.ProvideModelToPeer, newNode=message.newcomer)
+            return pack_word(words.ProvideModelToPeer(newNode=message.newcomer))
         case _:
-            return _pack(_WORD_FOR[type(message)])
+            return pack_word(_WORD_FOR[type(message)]())
 
 
 def compose(event: Event, task: TaskID, form: Form) -> bytes:
@@ -246,28 +246,18 @@ def compose(event: Event, task: TaskID, form: Form) -> bytes:
     match event:
         case events.Joined():
             extensions = [VERDICTS] if form.verdicts else None
-            return _pack(words.ClientConnected, **_present(extensions=extensions, participant=event.identity))
+            return pack_word(words.ClientConnected(extensions=extensions, participant=event.identity))
         case events.Contributed():
             payload = write_weights(event.update, form.weights)
             said = _present(key=event.key, samples=event.samples, metrics=event.metrics)
-            return _pack(words.SendPayload, payload=payload, round=event.round, **said)
+            return whole(pack_model_word(words.SendPayload, payload=payload, round=event.round, **said))
         case events.Signalled():
-            return _pack(words.SignalForPeer, peer=event.to, signal=Raw(event.signal))
+            return pack_word(words.SignalForPeer(peer=event.to, signal=Raw(event.signal)))
     if word := _WORD_FOR.get(type(event)):
-        return _pack(word)
+        return pack_word(word())
     raise ProtocolViolation(f"v4 has no word for {type(event).__name__}")
 
 
 def _present(**fields: Any) -> dict[str, Any]:
     """Leave out what is not there: nil where something optional is expected would reject the message."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _pack(word: type[Word], **fields: Any) -> bytes:
-    """Write one message with its type first."""
-    return pack({"type": word.__name__, **fields})
-
-
-def _pack_model(word: type[Word], **fields: Any) -> Encoded:
-    """Write one message that carries a model."""
-    return pack_model({"type": word.__name__, **fields})

@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Raw
 
 from disco.core.messages import Outcome
-from disco.wire.envelope import ABSENT, Count, Identifier, Identifiers, Word
+from disco.wire.envelope import ABSENT, Count, Identifier, Identities, Identity, Word
 
 # ── Messages of a client ─────────────────────────────────────────────────────────────────────────────────
 # JavaScript's `undefined` arrives as nil, so what is optional may be nil.
@@ -20,7 +20,7 @@ class ClientConnected(Word):
     """Hello."""
 
     extensions: Annotated[list[Identifier], Meta(max_length=16)] | None = None
-    participant: Identifier | None = None
+    participant: Identity | None = None
 
 
 class SendPayload(Word):
@@ -44,7 +44,7 @@ class PeerIsReady(Word):
 class SignalForPeer(Word):
     """Both ways: to whom it shall go, or from whom it came."""
 
-    peer: Identifier
+    peer: Identity
     signal: Raw
 
 
@@ -62,7 +62,7 @@ class ModelSyncRequest(Word):
 class NewFederatedNodeInfo(Word):
     """Answers hello; the payload is nil while the round is 0."""
 
-    id: Identifier
+    id: Identity
     waitForMoreParticipants: bool
     payload: Raw
     round: Count
@@ -91,7 +91,7 @@ class TrainingEnded(Word):
     """Nothing counts any more; without a reason, it does again."""
 
     round: Count
-    reason: str = ""
+    reason: str
 
 
 class WaitingForMoreParticipants(Word):
@@ -121,7 +121,7 @@ class CrashClient(Word):
 class NewDecentralizedNodeInfo(Word):
     """Answers a peer's hello."""
 
-    id: Identifier
+    id: Identity
     waitForMoreParticipants: bool
     nbOfParticipants: Count
     joinedMidTraining: bool
@@ -130,7 +130,7 @@ class NewDecentralizedNodeInfo(Word):
 class PeersForRound(Word):
     """The others of a round; how many are present is told by servers of late 2026 only."""
 
-    peers: Identifiers
+    peers: Identities
     aggregationRound: Count
     nbOfParticipants: Count | None = None
 
@@ -150,10 +150,10 @@ class ConnectionFail(Word):
 class ModelProviderInfo(Word):
     """Who has the model."""
 
-    providerNode: Identifier
+    providerNode: Identity
 
 
 class ProvideModelToPeer(Word):
     """Who wants the model."""
 
-    newNode: Identifier
+    newNode: Identity

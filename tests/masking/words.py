@@ -60,7 +60,7 @@ def examples() -> tuple[list[Event], list[Message]]:
     me, key = ParticipantID("2f0c4b1e-7a53-4c8e-9f6d-0a1b2c3d4e5f"), bytes(range(32))
     some = words.Keys(key, key, key)
     said: list[Event] = [
-        events.Joined(me, True, "earlier"),
+        events.Joined(me, True, ParticipantID("earlier")),
         words.KeysAdvertised(me, 1, some),
         words.SharesSent(me, 1, {me: bytes(148)}),
         words.MaskedContributed(me, 1, np.arange(5, dtype="<u4")),

@@ -14,7 +14,7 @@ from disco.wire.dialect import whole
 from disco.wire.envelope import (
     JOINED_BYTES,
     Count,
-    Identifiers,
+    Identities,
     Spliced,
     Word,
     message_type,
@@ -27,7 +27,7 @@ from disco.wire.envelope import (
 
 class Visit(Word):
     at: Count
-    peers: Identifiers | None = None
+    peers: Identities | None = None
     rest: Raw = Raw(b"")
 
 

@@ -107,7 +107,7 @@ def test_nobody_else_is_welcomed_with_a_field_they_do_not_know() -> None:
 
 def test_a_participant_may_name_the_id_it_had() -> None:
     event, _ = decode({"type": "ClientConnected", "participant": "abc"})
-    assert event == events.Joined(SENDER, identity="abc")
+    assert event == events.Joined(SENDER, identity=ParticipantID("abc"))
 
 
 @pytest.mark.parametrize(
