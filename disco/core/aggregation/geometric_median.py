@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disco.core.aggregation.held import Held, InMemory, Matrix64, Space, combined, squared_distances
-from disco.core.names import ParticipantID
-from disco.core.weights import Weights
+from disco.core.aggregation.held import Holding, Matrix64, Space, combined, squared_distances
+from disco.core.weights import Float32s
 
 #: Iterations end when no share of a contribution moves by more than this.
 _SETTLED = 1e-12
 
 
-class GeometricMedian:
+class GeometricMedian(Holding):
     """w ← argmin_v Σ sₖ ‖wₖ - v‖ with shares sₖ, smoothed within ν.
 
     From v = Σ sₖ wₖ / Σ sₖ, again and again:
@@ -40,34 +39,14 @@ class GeometricMedian:
             iterations: at most this many, at least 1.
             space: where updates are held; in memory if None.
         """
+        super().__init__(space)
         self._smoothing = smoothing
         self._iterations = iterations
-        self._held = Held(space or InMemory())
 
-    def begin(self, current: Weights) -> None:
-        """Start a round; what was held is let go."""
-        self._held.begin(current)
-
-    def add(self, update: Weights, share: float, sender: ParticipantID | None = None) -> None:
-        """Hold one update.
-
-        Raises:
-            InvalidUpdate: the structure differs or a value is not finite; nothing has changed.
-            StorageError: there is no room for it; nothing has changed.
-        """
-        self._held.add(update, share)
-
-    def finish(self) -> Weights:
-        """Iterate; the current model if nothing was added."""
-        current = self._held.current
-        if not len(self._held):
-            return current
-        entries = self._held.entries()
-        rows = [row for row, _ in entries]
-        given = np.array([share for _, share in entries])
-        squares = squared_distances(rows, current.flat)
-        shares = weiszfeld(squares, given / given.sum(), self._smoothing, self._iterations)
-        return Weights.from_flat(combined(rows, shares, current.flat), current.shapes)
+    def _join(self, rows: list[Float32s], shares: NDArray[np.float64], current: Float32s) -> Float32s:
+        squares = squared_distances(rows, current)
+        found = weiszfeld(squares, shares / shares.sum(), self._smoothing, self._iterations)
+        return combined(rows, found, current)
 
 
 def weiszfeld(

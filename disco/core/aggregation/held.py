@@ -8,6 +8,7 @@ content alone, so that results are bit for bit independent of the order of arriv
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cmp_to_key
 from typing import Protocol, TypeAlias
@@ -15,6 +16,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from disco.core.names import ParticipantID
 from disco.core.weights import BLOCK, Float32s, Weights
 
 #: Rows by coordinates: one block of held updates.
@@ -50,44 +52,45 @@ class InMemory:
         """Do nothing: the array goes with its last reference."""
 
 
-class Held:
-    """The updates of one round, each with its share."""
+class Holding(ABC):
+    """A rule that holds a round's updates, each with its share, and joins them when the round closes."""
 
-    def __init__(self, space: Space) -> None:
-        """Make an empty one of no model."""
-        self._space = space
-        self._entries: list[tuple[Float32s, float]] = []
-        self.current = Weights.zeros(())
-
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __init__(self, space: Space | None = None) -> None:
+        """Make one that has not begun, holding updates in `space`; in memory if None."""
+        self._space = space or InMemory()
+        self._held: list[tuple[Float32s, float]] = []
+        self._current = Weights.zeros(())
 
     def begin(self, current: Weights) -> None:
-        """Let go of all rows, and hold updates of the current global model's structure from now on."""
-        while self._entries:
-            self._space.give_back(self._entries.pop()[0])
-        self.current = current
+        """Start a round; what was held is let go."""
+        while self._held:
+            self._space.give_back(self._held.pop()[0])
+        self._current = current
 
-    def add(self, update: Weights, share: float) -> None:
+    def add(self, update: Weights, share: float, sender: ParticipantID | None = None) -> None:
         """Hold a copy of one update.
 
         Raises:
             InvalidUpdate: the structure differs or a value is not finite; nothing has changed.
             StorageError: there is no room for it; nothing has changed.
         """
-        update.require_structure(self.current.shapes)
+        update.require_structure(self._current.shapes)
         update.require_finite()
         row = self._space.take(update.parameters)
         copy_into(row, update)
-        self._entries.append((row, share))
+        self._held.append((row, share))
 
-    def entries(self) -> list[tuple[Float32s, float]]:
-        """Return all rows with their shares, ordered by content."""
-        return ordered(self._entries)
+    def finish(self) -> Weights:
+        """Join what is held; the current model if nothing was added."""
+        if not self._held:
+            return self._current
+        entries = ordered(self._held)
+        rows, shares = [row for row, _ in entries], np.array([share for _, share in entries])
+        return Weights.from_flat(self._join(rows, shares, self._current.flat), self._current.shapes)
 
-    def rows(self) -> list[Float32s]:
-        """Return all rows, ordered by content."""
-        return [row for row, _ in self.entries()]
+    @abstractmethod
+    def _join(self, rows: list[Float32s], shares: NDArray[np.float64], current: Float32s) -> Float32s:
+        """Return the new model, in a buffer of its own, from one row or more, ordered by content."""
 
 
 def ordered(entries: Iterable[tuple[Float32s, float]]) -> list[tuple[Float32s, float]]:

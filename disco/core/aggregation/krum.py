@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disco.core.aggregation.held import Held, InMemory, Matrix64, Space, combined, squared_distances
-from disco.core.names import ParticipantID
-from disco.core.weights import Weights
+from disco.core.aggregation.held import Holding, Matrix64, Space, combined, squared_distances
+from disco.core.weights import Float32s
 
 
-class Krum:
+class Krum(Holding):
     """w ← the contribution, or the mean of the m contributions, with the smallest scores.
 
     Of n contributions, f are taken to be hostile. The score of contribution i is
@@ -19,6 +18,7 @@ class Krum:
 
     and m = 1 for Krum, n - f for Multi-Krum. f = ⌊hostile · n⌋, but never so many that n < 2f + 3, below which
     the paper promises nothing. Of 1 or 2 contributions, none is closer to the others: this is the mean then.
+    Every contribution counts the same, whatever its share.
 
     Defaults: hostile = 0.2. Memory: 4 bytes a parameter and contribution, and 8 n² bytes.
 
@@ -37,38 +37,19 @@ class Krum:
             multi: whether to take the mean of the n - f best, or the best alone.
             space: where updates are held; in memory if None.
         """
+        super().__init__(space)
         self._hostile = hostile
         self._multi = multi
-        self._held = Held(space or InMemory())
 
-    def begin(self, current: Weights) -> None:
-        """Start a round; what was held is let go."""
-        self._held.begin(current)
-
-    def add(self, update: Weights, share: float, sender: ParticipantID | None = None) -> None:
-        """Hold one update. Every contribution counts the same, whatever its share.
-
-        Raises:
-            InvalidUpdate: the structure differs or a value is not finite; nothing has changed.
-            StorageError: there is no room for it; nothing has changed.
-        """
-        self._held.add(update, share)
-
-    def finish(self) -> Weights:
-        """Take the best contributions; the current model if nothing was added."""
-        current, count = self._held.current, len(self._held)
-        if not count:
-            return current
-        rows = self._held.rows()
-        chosen = rows
+    def _join(self, rows: list[Float32s], shares: NDArray[np.float64], current: Float32s) -> Float32s:
+        count, chosen = len(rows), rows
         if count > 2:
             tolerated = min(int(self._hostile * count + 1e-9), (count - 3) // 2)
-            best = ranking(squared_distances(rows, current.flat), tolerated)
+            best = ranking(squared_distances(rows, current), tolerated)
             chosen = [rows[index] for index in best[: count - tolerated if self._multi else 1]]
         if len(chosen) == 1:
-            return Weights.from_flat(chosen[0].copy(), current.shapes)
-        shares = np.full(len(chosen), 1.0 / len(chosen))
-        return Weights.from_flat(combined(chosen, shares, current.flat), current.shapes)
+            return chosen[0].copy()
+        return combined(chosen, np.full(len(chosen), 1.0 / len(chosen)), current)
 
 
 def ranking(squares: Matrix64, tolerated: int) -> NDArray[np.int64]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from disco.core.aggregation.held import Held, InMemory, Space, stacked
+from disco.core.aggregation.held import Holding, Space, stacked
 from disco.core.aggregation.sorting import sorted_rows
-from disco.core.names import ParticipantID
-from disco.core.weights import Weights
+from disco.core.weights import Float32s
 
 
-class TrimmedMean:
+class TrimmedMean(Holding):
     """wᵢ ← mean of the contributions' i-th coordinates without the ⌊βK⌋ smallest and the ⌊βK⌋ largest.
+
+    Every contribution counts the same, whatever its share.
 
     Defaults: β = 0.2 (``trim``). Memory: 4 bytes a parameter and contribution.
 
@@ -28,36 +30,19 @@ class TrimmedMean:
             trim: β, the part cut off at either end, from 0 to below 1/2.
             space: where updates are held; in memory if None.
         """
+        super().__init__(space)
         self._trim = trim
-        self._held = Held(space or InMemory())
 
-    def begin(self, current: Weights) -> None:
-        """Start a round; what was held is let go."""
-        self._held.begin(current)
-
-    def add(self, update: Weights, share: float, sender: ParticipantID | None = None) -> None:
-        """Hold one update. Every contribution counts the same, whatever its share.
-
-        Raises:
-            InvalidUpdate: the structure differs or a value is not finite; nothing has changed.
-            StorageError: there is no room for it; nothing has changed.
-        """
-        self._held.add(update, share)
-
-    def finish(self) -> Weights:
-        """Take the trimmed mean of every coordinate; the current model if nothing was added."""
-        current, count = self._held.current, len(self._held)
-        if not count:
-            return current
-        cut = part_of(self._trim, count)
-        flat = np.empty(current.parameters, dtype=np.float32)
-        for start, stop, block in stacked(self._held.rows()):
-            kept = sorted_rows(block)[cut : count - cut]
+    def _join(self, rows: list[Float32s], shares: NDArray[np.float64], current: Float32s) -> Float32s:
+        cut = part_of(self._trim, len(rows))
+        flat = np.empty_like(current)
+        for start, stop, block in stacked(rows):
+            kept = sorted_rows(block)[cut : len(rows) - cut]
             total = kept[0].astype(np.float64)
             for row in kept[1:]:
                 np.add(total, row, out=total)
             np.divide(total, len(kept), out=flat[start:stop], casting="same_kind")
-        return Weights.from_flat(flat, current.shapes)
+        return flat
 
 
 def part_of(part: float, count: int) -> int:
