@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from disco.core.events import Contributed
 from disco.core.masking.words import MaskedEffect
@@ -11,16 +12,14 @@ from disco.core.messages import Message, Outcome
 from disco.core.names import ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send one message to each of `to`; whoever has left meanwhile is passed over."""
 
     to: tuple[ParticipantID, ...]
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """Count and log what became of a contribution or signal, with the reason if it was not accepted."""
 
     participant: ParticipantID
@@ -28,15 +27,13 @@ class Record:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """Check an update's values and add it to the running total. Answered by `Folded` or `FoldRefused`."""
 
     contribution: Contributed
 
 
-@dataclass(frozen=True, slots=True)
-class RoundFigures:
+class RoundFigures(Struct, frozen=True):
     """A closed round in numbers.
 
     Args:
@@ -52,8 +49,7 @@ class RoundFigures:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(Struct, frozen=True):
     """Close the round: finish the total, make the result durable. Answered by `Aggregated` or `AggregationFailed`.
 
     Args:
@@ -66,13 +62,11 @@ class Aggregate:
     since: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(Struct, frozen=True):
     """Forget the training: the initial model is current again, at round 0, on disk too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(Struct, frozen=True):
     """Close every connection of a participant with a code and a reason (RFC 6455, section 7.4)."""
 
     participant: ParticipantID

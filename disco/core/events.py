@@ -8,8 +8,9 @@ the runtime performs effects. All are frozen and none has behaviour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from disco.core.masking.words import MaskedEvent
 from disco.core.names import ParticipantID
@@ -18,8 +19,7 @@ from disco.core.weights import Weights
 # ── Events: from participants ────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(Struct, frozen=True):
     """A participant said hello. From one who is already present it is a retry.
 
     Args:
@@ -34,15 +34,13 @@ class Joined:
     identity: ParticipantID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """The last connection of a participant is gone."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class Contributed:
+class Contributed(Struct, frozen=True):
     """A participant sent its update for a round.
 
     Args:
@@ -61,30 +59,26 @@ class Contributed:
     metrics: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Misdelivered:
+class Misdelivered(Struct, frozen=True):
     """A contribution arrived whose weights cannot be read; `reason` names the field."""
 
     participant: ParticipantID
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRequested:
+class ModelRequested(Struct, frozen=True):
     """A participant asks for the latest global model (v2)."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class StatisticsRequested:
+class StatisticsRequested(Struct, frozen=True):
     """A participant asks for the session's statistics (v2)."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataPosted:
+class MetadataPosted(Struct, frozen=True):
     """A participant leaves a value under a name for the others of this round (v2)."""
 
     participant: ParticipantID
@@ -93,8 +87,7 @@ class MetadataPosted:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataRequested:
+class MetadataRequested(Struct, frozen=True):
     """A participant asks for everybody's values under a name (v2)."""
 
     participant: ParticipantID
@@ -102,22 +95,19 @@ class MetadataRequested:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class RoundJoined:
+class RoundJoined(Struct, frozen=True):
     """A peer starts its local training and wants to be in the next round (v3, v4)."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class BecameReady:
+class BecameReady(Struct, frozen=True):
     """A peer has trained and waits for the others of its round."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class Signalled:
+class Signalled(Struct, frozen=True):
     """A peer sends connection data to another. `signal` is raw msgpack, carried unopened."""
 
     participant: ParticipantID
@@ -125,15 +115,13 @@ class Signalled:
     signal: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionsEstablished:
+class ConnectionsEstablished(Struct, frozen=True):
     """A peer is connected to every other peer of its round (v4)."""
 
     participant: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSyncRequested:
+class ModelSyncRequested(Struct, frozen=True):
     """A peer that joined while others train asks for a peer to get the model from (v4)."""
 
     participant: ParticipantID
@@ -142,23 +130,20 @@ class ModelSyncRequested:
 # ── Events: from the runtime, answering an effect ────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(Struct, frozen=True):
     """`Fold` succeeded: the update is in the running total."""
 
     contribution: Contributed
 
 
-@dataclass(frozen=True, slots=True)
-class FoldRefused:
+class FoldRefused(Struct, frozen=True):
     """`Fold` found an update that cannot be aggregated; the running total is untouched."""
 
     contribution: Contributed
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregated:
+class Aggregated(Struct, frozen=True):
     """`Aggregate` succeeded: the new global model is durable.
 
     Args:
@@ -171,8 +156,7 @@ class Aggregated:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """An operator made an earlier model current again, as a round of its own; it is durable.
 
     What was contributed to the round that was open is dropped. A training that had ended goes on.
@@ -187,15 +171,13 @@ class Restored:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AggregationFailed:
+class AggregationFailed(Struct, frozen=True):
     """`Aggregate` failed, in the strategy or on disk. The contributions are kept; `reason` says why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """The training has ended, though no round has closed now; `reason` is a sentence that says why.
 
     What was contributed to the round that was open does not count.
@@ -204,8 +186,7 @@ class Ended:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Struct, frozen=True):
     """The session's deadline has come."""
 
 

@@ -5,9 +5,10 @@ The dialects of v2, v3 and v4 each have words for some of them (`disco.wire`). A
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from disco.core.masking.words import MaskedMessage
 from disco.core.names import ParticipantID, TaskID
@@ -26,8 +27,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Struct, frozen=True):
     """Answers `Joined` in a federated session.
 
     Args:
@@ -47,8 +47,7 @@ class Welcome:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GlobalModel:
+class GlobalModel(Struct, frozen=True):
     """The latest global model.
 
     Args:
@@ -62,8 +61,7 @@ class GlobalModel:
     pushed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What became of the receiver's contribution for `round`, for clients that asked to be told."""
 
     round: int
@@ -72,8 +70,7 @@ class Verdict:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingEnded:
+class TrainingEnded(Struct, frozen=True):
     """The training has ended with the model of `round`, for clients that asked to be told.
 
     Args:
@@ -84,29 +81,25 @@ class TrainingEnded:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingForMore:
+class WaitingForMore(Struct, frozen=True):
     """Too few participants now; training stops until there are enough."""
 
     participants: int
 
 
-@dataclass(frozen=True, slots=True)
-class Enough:
+class Enough(Struct, frozen=True):
     """There are enough participants again."""
 
     participants: int
 
 
-@dataclass(frozen=True, slots=True)
-class ParticipantsChanged:
+class ParticipantsChanged(Struct, frozen=True):
     """Somebody joined or left, and there still are (or still are not) enough."""
 
     participants: int
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct, frozen=True):
     """The session in numbers (v2).
 
     Args:
@@ -122,8 +115,7 @@ class Statistics:
     average: float
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(Struct, frozen=True):
     """Everybody's values under a name (v2): pairs of participant and value."""
 
     task: TaskID
@@ -133,8 +125,7 @@ class Metadata:
     entries: tuple[tuple[ParticipantID, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerWelcome:
+class PeerWelcome(Struct, frozen=True):
     """Answers `Joined` in a decentralized session; the receiver's own ID and what it finds."""
 
     participant: ParticipantID
@@ -143,8 +134,7 @@ class PeerWelcome:
     mid_training: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PeersForRound:
+class PeersForRound(Struct, frozen=True):
     """The other peers of the receiver's round.
 
     Args:
@@ -156,38 +146,32 @@ class PeersForRound:
     participants: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Struct, frozen=True):
     """Connection data from another peer; `signal` is raw msgpack, carried unopened."""
 
     sender: ParticipantID
     signal: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StartSharing:
+class StartSharing(Struct, frozen=True):
     """Every peer of the round is connected: exchange updates now (v4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetryConnections:
+class RetryConnections(Struct, frozen=True):
     """Connecting took too long: try again (v4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionsFailed:
+class ConnectionsFailed(Struct, frozen=True):
     """The receiver is out of this round: it could not be connected (v4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelProvider:
+class ModelProvider(Struct, frozen=True):
     """Who will send the receiver the model (v4)."""
 
     provider: ParticipantID
 
 
-@dataclass(frozen=True, slots=True)
-class ModelWanted:
+class ModelWanted(Struct, frozen=True):
     """Whom the receiver is asked to send its model (v4)."""
 
     newcomer: ParticipantID

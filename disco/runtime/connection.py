@@ -6,11 +6,11 @@ import logging
 import math
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from disco.core.events import Joined
 from disco.core.names import ParticipantID, Scheme

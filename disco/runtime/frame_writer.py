@@ -32,9 +32,7 @@ class FrameWriter:
         self._control_seconds = control_seconds
         self._turn = trio.lowlevel.ParkingLot()  # whoever waits for it
         self._pong: bytes | None = None  # due, and not yet sent
-        self._rest: Sequence[
-            Buffer
-        ] = ()  # of a message that was begun without waiting, and that has the turn
+        self._rest: Sequence[Buffer] = ()  # of a message that was begun without waiting; it has the turn
         self._lost = False
         self.busy = False  # somebody has the turn
         self.closing = False  # the close frame is out, or about to be

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from disco.core.effects import Reset
 from disco.core.events import Ended, Left, Misdelivered, Restored

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from msgspec.structs import replace
 
 from disco.core import events, messages
 from disco.core.events import Event
@@ -50,7 +49,7 @@ def the_same(left: object, right: object) -> bool:
         nothing = np.zeros(0, dtype=np.uint32)
         if not np.array_equal(left.masked, right.masked):
             return False
-        left, right = (dataclasses.replace(each, masked=nothing) for each in (left, right))
+        left, right = (replace(each, masked=nothing) for each in (left, right))
         return (left.participant, left.attempt) == (right.participant, right.attempt)
     return alike(left, right)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import msgpack
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from msgspec import Struct
 
 from disco.core import events, messages
 from disco.core.events import Event
@@ -50,9 +50,8 @@ def alike(left: object, right: object) -> bool:
     """Tell whether two events or messages say the same, weights compared by value."""
     if isinstance(left, Weights) and isinstance(right, Weights):
         return left.equals(right)
-    if dataclasses.is_dataclass(left) and type(left) is type(right):
-        names = [field.name for field in dataclasses.fields(left)]
-        return all(alike(getattr(left, name), getattr(right, name)) for name in names)
+    if isinstance(left, Struct) and type(left) is type(right):
+        return all(alike(getattr(left, name), getattr(right, name)) for name in left.__struct_fields__)
     return left == right
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from disco.core.effects import Effect, Record, Send
 from disco.core.masking.keys import transcript

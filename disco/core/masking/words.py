@@ -6,10 +6,10 @@ They are part of the vocabulary of `disco.core` (events, messages, effects). Oth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from disco.core.names import ParticipantID
@@ -19,26 +19,19 @@ from disco.core.weights import Weights
 Words32: TypeAlias = NDArray[np.uint32]
 
 
-class MaskedEvent:
+class MaskedEvent(Struct, frozen=True):
     """What happens in masked rounds only."""
 
-    __slots__ = ()
 
-
-class MaskedMessage:
+class MaskedMessage(Struct, frozen=True):
     """What is said to members of masked rounds only."""
 
-    __slots__ = ()
 
-
-class MaskedEffect:
+class MaskedEffect(Struct, frozen=True):
     """What only masked rounds want done."""
 
-    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """The public part of a member's secrets, made for one attempt at a round.
 
     Args:
@@ -55,8 +48,7 @@ class Keys:
 # ── Events: from members ─────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class KeysAdvertised(MaskedEvent):
+class KeysAdvertised(MaskedEvent, frozen=True):
     """A participant has a contribution to `round`, and tells the keys that it will mask it with."""
 
     participant: ParticipantID
@@ -64,8 +56,7 @@ class KeysAdvertised(MaskedEvent):
     keys: Keys
 
 
-@dataclass(frozen=True, slots=True)
-class SharesSent(MaskedEvent):
+class SharesSent(MaskedEvent, frozen=True):
     """A member gives every other one a share of its secrets, sealed for that one, by its place."""
 
     participant: ParticipantID
@@ -73,8 +64,7 @@ class SharesSent(MaskedEvent):
     shares: Mapping[ParticipantID, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedContributed(MaskedEvent):
+class MaskedContributed(MaskedEvent, frozen=True):
     """A member sent its masked contribution; `masked` is a view into the message."""
 
     participant: ParticipantID
@@ -82,8 +72,7 @@ class MaskedContributed(MaskedEvent):
     masked: Words32
 
 
-@dataclass(frozen=True, slots=True)
-class SharesRevealed(MaskedEvent):
+class SharesRevealed(MaskedEvent, frozen=True):
     """A member answered `Survivors` with the shares that it holds.
 
     Args:
@@ -100,22 +89,19 @@ class SharesRevealed(MaskedEvent):
 # ── Events: from the runtime, answering an effect ────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedFolded(MaskedEvent):
+class MaskedFolded(MaskedEvent, frozen=True):
     """`FoldMasked` is done."""
 
     contribution: MaskedContributed
 
 
-@dataclass(frozen=True, slots=True)
-class Unmasked(MaskedEvent):
+class Unmasked(MaskedEvent, frozen=True):
     """`Unmask` succeeded: the global model moved by the mean of the contributions."""
 
     mean: Weights
 
 
-@dataclass(frozen=True, slots=True)
-class UnmaskingFailed(MaskedEvent):
+class UnmaskingFailed(MaskedEvent, frozen=True):
     """`Unmask` found shares that do not fit; nothing has been learned."""
 
     reason: str
@@ -124,8 +110,7 @@ class UnmaskingFailed(MaskedEvent):
 # ── Messages ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Roster(MaskedMessage):
+class Roster(MaskedMessage, frozen=True):
     """Who the members of this attempt are, by their places from 1: all that they know of each other."""
 
     round: int
@@ -133,24 +118,21 @@ class Roster(MaskedMessage):
     members: Mapping[ParticipantID, Keys]
 
 
-@dataclass(frozen=True, slots=True)
-class SharesRelayed(MaskedMessage):
+class SharesRelayed(MaskedMessage, frozen=True):
     """The sealed shares for the receiver, by the sender's place: with the receiver, these are who masks."""
 
     attempt: int
     shares: Mapping[ParticipantID, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Survivors(MaskedMessage):
+class Survivors(MaskedMessage, frozen=True):
     """Whose masked contributions are in the sum, by their places."""
 
     attempt: int
     survivors: tuple[ParticipantID, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RoundAbandoned(MaskedMessage):
+class RoundAbandoned(MaskedMessage, frozen=True):
     """This attempt at the round is over without a result; whoever has a contribution advertises new keys for it."""
 
     round: int
@@ -160,22 +142,19 @@ class RoundAbandoned(MaskedMessage):
 # ── Effects ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class BeginSum(MaskedEffect):
+class BeginSum(MaskedEffect, frozen=True):
     """Begin a sum of masked contributions, of so many parameters."""
 
     parameters: int
 
 
-@dataclass(frozen=True, slots=True)
-class FoldMasked(MaskedEffect):
+class FoldMasked(MaskedEffect, frozen=True):
     """Add a masked contribution to the sum. Answered by `MaskedFolded`."""
 
     contribution: MaskedContributed
 
 
-@dataclass(frozen=True, slots=True)
-class Unmask(MaskedEffect):
+class Unmask(MaskedEffect, frozen=True):
     """Take the masks out of the sum. Answered by `Unmasked` or `UnmaskingFailed`.
 
     Args:
@@ -199,8 +178,7 @@ class Unmask(MaskedEffect):
     mask_keys: Mapping[ParticipantID, Mapping[ParticipantID, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon(MaskedEffect):
+class Abandon(MaskedEffect, frozen=True):
     """Forget the sum: this attempt at a round is over, for the reason."""
 
     round: int
