@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from disco.app import Disco
 from disco.cli.hosting import running
 from disco.settings import Settings
+
+# A gate says the same of the same commit, however busy its machine is. `--hypothesis-profile search` looks further.
+hypothesis_settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True)
+hypothesis_settings.register_profile("search", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("gate")
 
 HERE = Path(__file__).parent
 TINY = HERE / "tasks"
