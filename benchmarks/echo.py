@@ -10,7 +10,7 @@ async def send_back(websocket: FastWebSocket) -> None:
     """Send back what comes, as much of it as possible without waiting, until the other side is gone."""
     begun = False
 
-    def at_once(data: Received) -> bool:
+    def at_once(data: Received, now: float) -> bool:
         nonlocal begun
         sent = websocket.send_now(data)
         begun = sent is Sent.PART

@@ -135,7 +135,7 @@ class Disco(QuartTrio):
             Door(self.settings.limits),
             nursery,
             Guests(self.gate, self.settings.access.recheck_seconds),
-            Poll() if AVAILABLE else None,
+            Poll(directory.turn) if AVAILABLE else None,
         )
         if self.lobby.poll is not None:
             nursery.start_soon(self.lobby.poll.run)

@@ -71,8 +71,8 @@ class ByteStream(Protocol):
     async def write(self, *parts: Buffer) -> None:
         """Send the parts, one after the other. After a cancellation it is not known how much was sent."""
 
-    def write_now(self, *parts: Buffer) -> Sequence[Buffer]:
-        """Send what can be sent without waiting, and return the rest: `parts` itself if that is nothing."""
+    def write_now(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Send what can be sent without waiting, and return the rest: `parts` itself if that is all of it."""
 
     async def finish_writing(self) -> None:
         """Tell the other side that nothing more comes, where the stream can."""
@@ -165,18 +165,14 @@ class SocketBytes:
             await trio.lowlevel.checkpoint()
         pending: Sequence[Buffer] = parts
         while pending:
-            rest = self._write_some(pending)
+            rest = self.write_now(pending)
             if rest is pending:
                 self._sent = 0
                 await trio.lowlevel.wait_writable(self._socket)
             pending = rest
 
-    def write_now(self, *parts: Buffer) -> Sequence[Buffer]:
-        """See `ByteStream.write_now`."""
-        return self._write_some(parts)
-
-    def _write_some(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
-        """Send once, and return the rest: `parts` itself if the system takes nothing."""
+    def write_now(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
+        """See `ByteStream.write_now`. Sends once."""
         count = self._try(os.writev, parts[:MOST_PARTS])
         if count is None:
             return parts
@@ -259,7 +255,7 @@ class StreamBytes:
         for part in parts:
             await self._stream.send_all(part)
 
-    def write_now(self, *parts: Buffer) -> Sequence[Buffer]:
+    def write_now(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
         """See `ByteStream.write_now`; other streams cannot send without waiting."""
         return parts
 

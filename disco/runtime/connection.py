@@ -19,7 +19,6 @@ from disco.metrics import Counter
 from disco.runtime.coordinator import Coordinator
 from disco.runtime.lines import Line
 from disco.runtime.outbox import Farewell, Outbox, Rest
-from disco.runtime.poll import Poll
 from disco.runtime.transport import Received, Transport
 from disco.settings import Limits
 from disco.wire import detect
@@ -52,7 +51,6 @@ class Connection:
         allow: Callable[[float], bool] | None = None,
         release: Callable[[], None] | None = None,
         pace: Callable[[float], float] | None = None,
-        poll: Poll | None = None,
     ) -> None:
         """Prepare to serve an accepted WebSocket.
 
@@ -64,7 +62,6 @@ class Connection:
             allow: tells whether one more message may come now (seconds of Trio's clock); None for no limit.
             release: called when a message has been handled and its bytes are free again.
             pace: tells, at every message, for how many seconds not to read the next; None for no pause.
-            poll: what answers may be deferred with; None if there is none.
         """
         self._transport = transport
         self._coordinator = coordinator
@@ -74,8 +71,7 @@ class Connection:
         self._release = release
         self._pace = pace
         self._outbox = Outbox(limits.outbox_messages, transport.send_now, self._need_writer)
-        if poll is not None:
-            self._outbox.defer = poll.defer
+        self._outbox.defer = coordinator.turn.defer
         self._nursery: trio.Nursery | None = None  # while it is open
         self._writing: trio.CancelScope | None = None  # while there is a writer
         self._cut_at = math.inf  # when a client that was sent away is cut
@@ -152,9 +148,8 @@ class Connection:
         if (pause := self._paced_until - trio.current_time()) > 0:
             await trio.sleep(pause)
 
-    def _handle_now(self, line: Line, data: Received) -> bool:
+    def _handle_now(self, line: Line, data: Received, now: float) -> bool:
         """Handle a small message without waiting if its turn is now; else do nothing, and say so."""
-        now = trio.current_time()
         if len(data) > AT_ONCE_BYTES or now < self._paced_until or not self._coordinator.at_rest:
             return False
         try:
@@ -165,7 +160,7 @@ class Connection:
             return False
         line.form = form
         self._count(data, now)
-        self._coordinator.submit_now(event, line)
+        self._coordinator.submit_now(event, line, now)
         return True
 
     def _count(self, data: Received, now: float) -> None:

@@ -31,7 +31,8 @@ from disco.runtime.lane import Lane
 from disco.runtime.letters import LATER, Course, Errand, Letter, Performer, Session
 from disco.runtime.lines import Line, Lines
 from disco.runtime.outbox import Outbox
-from disco.runtime.tracing import NoTracer, Tracer
+from disco.runtime.tracing import Tracer
+from disco.runtime.turn import Turn
 from disco.wire import masked
 from disco.wire.dialect import Dialect
 
@@ -76,6 +77,7 @@ class Coordinator(Generic[SessionT]):
         self.effects = Effects(task, self.lines, performer, metrics)
         self.sessions: dict[str, SessionT] = {}
         self._inbox_in, self._inbox_out = trio.open_memory_channel[Letter | Errand](math.inf)
+        self.turn = Turn()
         self._posted = 0  # what is in the inbox, or on its way from there to the owner
         self._rest = trio.CancelScope()  # around the owner's wait for what comes next
         self._resting = False
@@ -90,9 +92,9 @@ class Coordinator(Generic[SessionT]):
         """How many messages wait for slow readers, over all connections."""
         return sum(line.outbox.depth for line in self.lines)
 
-    def report_to(self, journal: Journal, tracer: Tracer) -> None:
-        """Keep what people who watch are shown in `journal`, and open spans of `tracer`."""
-        self.effects.journal, self.effects.tracer = journal, tracer
+    def report_to(self, journal: Journal, tracer: Tracer, turn: Turn) -> None:
+        """Keep what people who watch are shown in `journal`, open spans of `tracer`, and answer in turns of `turn`."""
+        self.effects.journal, self.effects.tracer, self.turn = journal, tracer, turn
 
     # ── for connections ──────────────────────────────────────────────────────────────────────────────────
 
@@ -116,7 +118,8 @@ class Coordinator(Generic[SessionT]):
     def detach(self, line: Line) -> None:
         """Forget a connection; its participant has left when it was the last that had joined. Never waits."""
         if self.lines.remove(line) and line.joined and not self.lines.has_joined(line.participant):
-            self._hand_in(Letter(Left(line.participant), self._group_of(line.dialect), None))
+            departure = Letter(Left(line.participant), self._group_of(line.dialect), None)
+            self._hand_in(departure, trio.current_time())
 
     def rename(self, line: Line, participant: ParticipantID) -> None:
         """Give a connection that has not joined the identity that its client had before."""
@@ -124,13 +127,13 @@ class Coordinator(Generic[SessionT]):
         line.participant = participant
         self.lines.add(line)
 
-    def submit_now(self, event: Event, line: Line) -> None:
-        """Hand in what a connection received, without waiting.
+    def submit_now(self, event: Event, line: Line, now: float) -> None:
+        """Hand in what a connection received, without waiting; `now` is Trio's time.
 
         While the owner is `at_rest`, it has then been handled but for what has to be awaited; the owner does that, and
         is not at rest meanwhile.
         """
-        self._hand_in(Letter(event, self._group_of(line.dialect), line))
+        self._hand_in(Letter(event, self._group_of(line.dialect), line), now)
 
     async def submit(self, event: Event, line: Line) -> None:
         """Hand in what a connection received, and wait until it has been handled.
@@ -139,7 +142,7 @@ class Coordinator(Generic[SessionT]):
         """
         letter = Letter(event, self._group_of(line.dialect), line)
         if not isinstance(event, Contributed):
-            self._hand_in(letter)
+            self._hand_in(letter, trio.current_time())
             await letter.handled.wait()
             return
         about: dict[str, str | int] = {
@@ -147,7 +150,7 @@ class Coordinator(Generic[SessionT]):
             "dialect": line.dialect.NAME,
         }  # fmt: skip
         with self.effects.tracer.span("disco.contribution", about) as letter.span:
-            self._hand_in(letter)
+            self._hand_in(letter, trio.current_time())
             await letter.handled.wait()
 
     async def run_errand(self, work: Callable[[], Awaitable[Event | None]], group: str) -> None:
@@ -176,16 +179,16 @@ class Coordinator(Generic[SessionT]):
     @property
     def at_rest(self) -> bool:
         """Whether the owner would handle at once what came now. Spans are opened in its own task only."""
-        return self._resting and not self._posted and isinstance(self.effects.tracer, NoTracer)
+        return self._resting and not self._posted and not self.effects.traced
 
-    def _hand_in(self, letter: Letter) -> None:
+    def _hand_in(self, letter: Letter, now: float) -> None:
         """Handle a letter at once, as far as that is possible, and leave the rest to the owner."""
         if not self.at_rest:
             self._post(letter)
             return
         try:
             letter.course = self._begin(letter)
-            if self._advance(letter.course):
+            if self._advance(letter.course, now):
                 letter.handled.set()
                 self.effects.journal.changed()
                 if (deadline := self._deadline) != self._rest.deadline:
@@ -264,7 +267,7 @@ class Coordinator(Generic[SessionT]):
 
     async def _handle(self, course: Course) -> None:
         """Handle to the end."""
-        while course.waiting is not None or not self._advance(course):
+        while course.waiting is not None or not self._advance(course, trio.current_time()):
             assert course.waiting is not None
             effect, course.waiting = course.waiting, None
             answer = await self.effects.perform(effect)
@@ -272,19 +275,20 @@ class Coordinator(Generic[SessionT]):
                 course.events.append(answer)
         await self.effects.settle()
 
-    def _advance(self, course: Course) -> bool:
-        """Handle until an effect has to be awaited, or to the end; tell whether that is reached."""
-        while True:
-            for effect in course.effects:
-                answer = self.effects.perform_now(effect)
-                if answer is LATER:
-                    course.waiting = effect
-                    return False
-                if answer is not None:
-                    course.events.append(answer)
-            if not course.events:
-                return True
-            session = self.sessions.get(course.group)
-            if session is None:
-                session = self.sessions[course.group] = self._open_session(course.group)
-            course.effects = iter(session.handle(course.events.popleft(), trio.current_time()))
+    def _advance(self, course: Course, now: float) -> bool:
+        """Handle until an effect has to be awaited, or to the end; tell whether that is reached. One turn."""
+        with self.turn:
+            while True:
+                for effect in course.effects:
+                    answer = self.effects.perform_now(effect)
+                    if answer is LATER:
+                        course.waiting = effect
+                        return False
+                    if answer is not None:
+                        course.events.append(answer)
+                if not course.events:
+                    return True
+                session = self.sessions.get(course.group)
+                if session is None:
+                    session = self.sessions[course.group] = self._open_session(course.group)
+                course.effects = iter(session.handle(course.events.popleft(), now))

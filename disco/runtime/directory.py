@@ -26,6 +26,7 @@ from disco.runtime.opening import EVERYBODY, open_hub, open_training
 from disco.runtime.scorers import Scorers
 from disco.runtime.supervision import supervise
 from disco.runtime.tracing import NoTracer, Tracer
+from disco.runtime.turn import Turn
 from disco.settings import Settings
 from disco.storage.contract import RoundRecord
 from disco.storage.pauses import read_paused, write_paused
@@ -46,6 +47,7 @@ class Directory:
         self._metrics = metrics
         self._nursery = nursery
         self.tracer: Tracer = NoTracer()
+        self.turn = Turn()
         self.bell = Bell()
         self._entries: dict[TaskID, Entry] = {}
         self._arriving: set[TaskID] = set()
@@ -256,7 +258,7 @@ class Directory:
             coordinator, performer = await open_training(
                 entry.task, entry.model, self._keeper, self.settings, self._metrics
             )
-            coordinator.report_to(entry.journal, self.tracer)
+            coordinator.report_to(entry.journal, self.tracer, self.turn)
             performer.journal, performer.tracer = entry.journal, self.tracer
             performer.metrics = self._metrics
             run = coordinator.run
@@ -277,7 +279,7 @@ class Directory:
         """Run one life of a task's hub; a pause interrupts it."""
         while True:
             entry.hub = coordinator = open_hub(entry.task, self.settings, self._metrics)
-            coordinator.report_to(entry.journal, self.tracer)
+            coordinator.report_to(entry.journal, self.tracer, self.turn)
             entry.journal.changed()
             task_status.started()
             try:

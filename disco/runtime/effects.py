@@ -36,9 +36,16 @@ class Effects:
         self.journal = Journal()
         self.tracer: Tracer = NoTracer()
 
+    @property
+    def traced(self) -> bool:
+        """Whether spans are opened."""
+        return not isinstance(self.tracer, NoTracer)
+
     def perform_now(self, effect: Effect) -> Event | Later | None:
         """Perform an effect and return the event that answers it; do nothing if it has to be awaited."""
         match effect:
+            case Send() if not self.traced:
+                return None if self._lines.send_now(effect) else LATER
             case Send():
                 with self.tracer.span("disco.send", {"message": type(effect.message).__name__}):
                     return None if self._lines.send_now(effect) else LATER

@@ -108,7 +108,7 @@ class FastWebSocket:
                 match await self._next_event():
                     case Message() as message:
                         undealt, self._undealt = self._undealt, None
-                        if message is undealt or not self._dealt_with(message):
+                        if message is undealt or not self._dealt_with(message, trio.current_time()):
                             return message
                     case Ping(payload):
                         await self._writer.pong(payload)
@@ -128,9 +128,9 @@ class FastWebSocket:
         """
         await self._writer.message(data, text=text)
 
-    def send_now(self, data: Buffer) -> Sent:
+    def send_now(self, *messages: Buffer) -> Sent:
         """See `Transport.send_now`."""
-        return self._writer.message_now(data)
+        return self._writer.messages_now(messages)
 
     async def flush(self) -> None:
         """See `Transport.flush`. Cancelled, it aborts the connection."""
@@ -207,12 +207,12 @@ class FastWebSocket:
         self._vigil.pinged = False
         return count > 0
 
-    def _dealt_with(self, message: Message) -> bool:
+    def _dealt_with(self, message: Message, now: float) -> bool:
         """Let a message be dealt with at once, if it can be; it is dropped while the connection is closing."""
         self._vigil.end_message()
         if self._writer.closing:
             return True
-        return self._at_once is not None and not message.text and self._at_once(message.data)
+        return self._at_once is not None and not message.text and self._at_once(message.data, now)
 
     async def _sleep(self, stream: SocketBytes, poll: Poll) -> bool:
         """Let what comes be dealt with elsewhere until there is something for this task; False at the end.
@@ -248,7 +248,7 @@ class FastWebSocket:
         self._reader.feed(data)
         while (event := self._reader.next_event()) is not None:
             if isinstance(event, Message):
-                if self._dealt_with(event):
+                if self._dealt_with(event, now):
                     continue
                 self._undealt = event
             if not isinstance(event, Pong):

@@ -32,7 +32,7 @@ class FrameWriter:
         self._control_seconds = control_seconds
         self._turn = trio.lowlevel.ParkingLot()  # whoever waits for it
         self._pong: bytes | None = None  # due, and not yet sent
-        self._rest: Sequence[Buffer] = ()  # of a message that was begun without waiting; it has the turn
+        self._rest: Sequence[Buffer] = ()  # of what was begun without waiting; it has the turn
         self._lost = False
         self.busy = False  # somebody has the turn
         self.closing = False  # the close frame is out, or about to be
@@ -42,26 +42,28 @@ class FrameWriter:
         pieces = data if isinstance(data, tuple) else (data,)
         await self._write(encode_header(TEXT if text else BINARY, length(pieces)), *pieces)
 
-    def message_now(self, data: Buffer) -> Sent:
-        """Send one message as far as that needs no waiting; of a part, `flush` sends the rest."""
+    def messages_now(self, messages: Sequence[Buffer]) -> Sent:
+        """Send messages as far as that needs no waiting; after a part, `flush` sends the rest."""
         if self._lost or self.closing:
             return Sent.ALL
         if self.busy:
             return Sent.NOTHING
-        parts = (encode_header(BINARY, memoryview(data).nbytes), data)
+        parts: list[Buffer] = []
+        for data in messages:
+            parts += (encode_header(BINARY, memoryview(data).nbytes), data)
         try:
-            rest = self._stream.write_now(*parts)
+            rest = self._stream.write_now(parts)
         except LOST:
             self._lost = True
             return Sent.ALL
-        if len(rest) == len(parts) and rest[0] is parts[0]:
+        if rest is parts:
             return Sent.NOTHING
         self._rest = rest
         self.busy = bool(rest)
         return Sent.PART if rest else Sent.ALL
 
     async def flush(self) -> None:
-        """Send the rest of the message that `message_now` has begun, if there is any."""
+        """Send the rest of what `messages_now` has begun, if there is any."""
         rest, self._rest = self._rest, ()
         if rest:
             await self._finish(rest)

@@ -18,6 +18,10 @@ from disco.wire.dialect import Dialect, Encoded, Form, WeightsForm, length
 #: Weights above this many parameters are encoded in a worker thread; below, switching costs more than it saves.
 THREAD_PARAMETERS = 50_000
 
+#: What carries a model, and what answers a hello.
+MODELS = (GlobalModel, Welcome)
+WELCOMES = (Welcome, PeerWelcome)
+
 #: What clients with the same dialect and the same habits are sent is the same.
 Kind: TypeAlias = tuple[str, Form]
 
@@ -88,7 +92,7 @@ class Lines:
     def send_now(self, effect: Send) -> bool:
         """Encode a message once for each kind of client, and queue it; do nothing and say so if that takes long."""
         message, lines = effect.message, self._receivers(effect)
-        if isinstance(message, GlobalModel | Welcome) and any(_takes_long(message, line) for line in lines):
+        if isinstance(message, MODELS) and any(_takes_long(message, line) for line in lines):
             return False
         self._queue(message, lines, {})
         return True
@@ -110,7 +114,7 @@ class Lines:
         return [line for kind, line in found.items() if kind not in encoded]
 
     def _receivers(self, effect: Send) -> list[Line]:
-        welcome = isinstance(effect.message, Welcome | PeerWelcome)
+        welcome = isinstance(effect.message, WELCOMES)
         return [
             line
             for participant in effect.to
@@ -157,7 +161,7 @@ def _kind(line: Line) -> Kind:
 def _takes_long(message: Message, line: Line) -> bool:
     """Tell whether a message carries a large model that has to be converted for a client."""
     return (
-        isinstance(message, GlobalModel | Welcome)
+        isinstance(message, MODELS)
         and line.form.weights is not WeightsForm.PACKED
         and message.weights.parameters > THREAD_PARAMETERS
     )

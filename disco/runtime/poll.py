@@ -24,6 +24,8 @@ from time import perf_counter
 
 import trio
 
+from disco.runtime.turn import Turn
+
 #: Calls before other tasks get their turn.
 CALLS = 64
 #: Seconds to go on looking for what comes next. Of a round trip of 25 µs on one machine, that saves 6.
@@ -48,12 +50,11 @@ class _Waiting:
 class Poll:
     """Calls whoever has a socket when something has come on it. Made where `AVAILABLE`; `run` is its task."""
 
-    def __init__(self) -> None:
-        """Make one that waits for nothing."""
+    def __init__(self, turn: Turn | None = None) -> None:
+        """Make one that waits for nothing; the calls that it makes together are one turn."""
+        self._turn = turn or Turn()
         self._epoll = select.epoll()
         self._waiting: dict[int, _Waiting] = {}
-        self._calling = False
-        self._deferred: list[Callable[[], None]] = []
         self._latest = -1  # whose turn was the last
         self._looks = 0  # that may still be in vain
         self._turns = 0
@@ -75,26 +76,12 @@ class Poll:
                 self.leave(descriptor)
             self._epoll.close()
 
-    def defer(self, call: Callable[[], None]) -> bool:
-        """Let something be called after the calls that are being made; do nothing, and say so, if none are.
-
-        Whoever answers then does so together with others: of clients that are near, one that sleeps is woken by the
-        first answer only, and waking costs as much as four answers. `call` must not raise.
-        """
-        if self._calling:
-            self._deferred.append(call)
-        return self._calling
-
     def _call(self, found: list[tuple[int, int]]) -> None:
-        self._calling = True
-        for descriptor, _ in found:
-            waiting = self._waiting.get(descriptor)
-            if waiting is not None and not waiting.ready():
-                self._wake(descriptor)
-        self._calling = False
-        deferred, self._deferred = self._deferred, []
-        for call in deferred:
-            call()
+        with self._turn:
+            for descriptor, _ in found:
+                waiting = self._waiting.get(descriptor)
+                if waiting is not None and not waiting.ready():
+                    self._wake(descriptor)
 
     def _look(self, most: int) -> list[tuple[int, int]]:
         """Return what comes in the next moment, if looking for it is likely to be worth it."""

@@ -9,12 +9,12 @@ from typing import Protocol, TypeAlias
 from disco.wire.dialect import Encoded
 
 Received: TypeAlias = bytes | bytearray | memoryview
-#: Deals with a message without waiting, or does nothing; tells which. It must not raise.
-AtOnce: TypeAlias = Callable[[Received], bool]
+#: Deals with a message without waiting, or does nothing; tells which. It must not raise. Trio's time is given as well.
+AtOnce: TypeAlias = Callable[[Received, float], bool]
 
 
 class Sent(Enum):
-    """How much of a message was sent without waiting."""
+    """How much was sent without waiting."""
 
     ALL = auto()
     PART = auto()
@@ -40,8 +40,8 @@ class Transport(Protocol):
     async def send(self, data: Encoded) -> None:
         """Send one binary message; returns when the transport has taken it. Silent when the other side is gone."""
 
-    def send_now(self, data: bytes) -> Sent:
-        """Send one binary message as far as that needs no waiting. After a part, `flush` before anything else.
+    def send_now(self, *messages: bytes) -> Sent:
+        """Send binary messages as far as that needs no waiting. After a part, `flush` before anything else.
 
         All is sent, too, when the other side is gone.
         """

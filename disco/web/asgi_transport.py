@@ -39,7 +39,7 @@ class AsgiTransport:
         """See `Transport.send`."""
         await self._send({"type": "websocket.send", "bytes": whole(data), "text": None})
 
-    def send_now(self, data: bytes) -> Sent:
+    def send_now(self, *messages: bytes) -> Sent:
         """See `Transport.send_now`: ASGI always waits."""
         return Sent.NOTHING
 

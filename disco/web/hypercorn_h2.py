@@ -88,7 +88,7 @@ class H2Bytes:
                     raise trio.BrokenResourceError("the stream has ended")
                 await self._send(Data(self._stream_id, bytes(view[start : start + PIECE_BYTES])))
 
-    def write_now(self, *parts: Buffer) -> Sequence[Buffer]:
+    def write_now(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
         """See `ByteStream.write_now`: hypercorn's windows may have to be waited for."""
         return parts
 

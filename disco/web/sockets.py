@@ -168,7 +168,6 @@ class Lobby:
             allow,
             reservation.release,
             pace,
-            self.poll,
         )
         self.guests += 1
         try:

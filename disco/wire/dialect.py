@@ -7,9 +7,10 @@ participants. None of them waits, logs or knows a session.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeAlias
+
+from msgspec import Struct
 
 from disco.core.events import Event
 from disco.core.messages import Message
@@ -33,8 +34,7 @@ class WeightsForm(StrEnum):
     PACKED = "packed"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(Struct, frozen=True, cache_hash=True):
     """The habits of one client, learned from what it sends, so that it is answered in kind.
 
     Args:
@@ -50,7 +50,9 @@ class Form:
 
 def length(encoded: Encoded) -> int:
     """Return how many bytes a message has."""
-    return sum(memoryview(piece).nbytes for piece in (encoded if isinstance(encoded, tuple) else (encoded,)))
+    if isinstance(encoded, bytes):
+        return len(encoded)
+    return sum(memoryview(piece).nbytes for piece in encoded)
 
 
 def whole(encoded: Encoded) -> bytes:

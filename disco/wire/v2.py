@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import types
-from dataclasses import replace
 from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from disco.core import events, messages
 from disco.core.events import Event

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from disco.core import events, messages
 from disco.core.evaluation import require_figures

@@ -46,7 +46,7 @@ async def test_the_contribution_that_closes_a_round_has_its_whole_way_in_one_tra
         assert entry.training is not None
         assert entry.performer is not None
         tracer = OpenTelemetry(provider.get_tracer("test"))
-        entry.training.report_to(entry.journal, tracer)
+        entry.training.report_to(entry.journal, tracer, server.app.directory.turn)
         entry.performer.tracer = tracer
         async with v4(server.ws) as first, v4(server.ws) as second:
             await train_round((first, second), 1.0, 0)

@@ -42,7 +42,7 @@ class Wire:
     async def receive(self, at_once: AtOnce | None = None) -> bytes | None:
         while True:
             data = await self.get.receive()
-            if data is None or at_once is None or not at_once(data):
+            if data is None or at_once is None or not at_once(data, trio.current_time()):
                 return data
 
     async def send(self, data: Encoded) -> None:
@@ -50,7 +50,7 @@ class Wire:
             await trio.sleep_forever()
         self.sent.append(whole(data))
 
-    def send_now(self, data: bytes) -> Sent:
+    def send_now(self, *messages: bytes) -> Sent:
         return Sent.NOTHING
 
     async def flush(self) -> None:

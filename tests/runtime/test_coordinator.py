@@ -93,7 +93,7 @@ async def test_at_rest_whoever_hands_something_in_handles_it_without_waiting() -
     async with running(coordinator):
         line.joined = True
         assert coordinator.at_rest
-        coordinator.submit_now(ASKED, line)
+        coordinator.submit_now(ASKED, line, trio.current_time())
         assert session.heard == [ASKED]
         assert session.tasks == [trio.lowlevel.current_task()]
         assert line.outbox.depth == 1
@@ -105,8 +105,8 @@ async def test_before_the_owner_runs_nothing_is_handled_and_nothing_lost() -> No
     coordinator = coordinate(session)
     line = line_of(coordinator)
     assert not coordinator.at_rest
-    coordinator.submit_now(ASKED, line)
-    coordinator.submit_now(COUNTED, line)
+    coordinator.submit_now(ASKED, line, trio.current_time())
+    coordinator.submit_now(COUNTED, line, trio.current_time())
     assert session.heard == []
     async with running(coordinator):
         assert session.heard == [ASKED, COUNTED]
@@ -119,8 +119,8 @@ async def test_what_has_to_be_awaited_is_the_owners_and_nothing_overtakes_it() -
     line = line_of(coordinator)
     line.joined = True
     async with running(coordinator):
-        coordinator.submit_now(ASKED, line)
-        coordinator.submit_now(COUNTED, line)
+        coordinator.submit_now(ASKED, line, trio.current_time())
+        coordinator.submit_now(COUNTED, line, trio.current_time())
         await wait_all_tasks_blocked()
         assert not coordinator.at_rest
         assert session.heard == [ASKED]
@@ -190,7 +190,7 @@ async def test_a_deadline_that_something_handed_in_brings_forward_is_kept(autoju
     line = line_of(coordinator)
     async with running(coordinator):
         session.deadline = 7.0
-        coordinator.submit_now(ASKED, line)
+        coordinator.submit_now(ASKED, line, trio.current_time())
         await trio.sleep(6.9)
         assert session.heard == [ASKED]
         await trio.sleep(0.2)

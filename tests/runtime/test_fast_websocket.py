@@ -258,6 +258,23 @@ async def test_a_message_sent_at_once_is_one_frame() -> None:
     await leave(websocket, client)
 
 
+async def test_messages_sent_at_once_are_one_frame_each() -> None:
+    websocket, client = on_sockets()
+    assert websocket.send_now(b"one", b"two") is Sent.ALL
+    assert [await client.frame(), await client.frame()] == [(BINARY, b"one"), (BINARY, b"two")]
+    await leave(websocket, client)
+
+
+async def test_of_messages_begun_at_once_all_come_before_everything_else() -> None:
+    websocket, client = on_sockets()
+    large = bytes(20_000_000)
+    assert websocket.send_now(large, b"second") is Sent.PART
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.flush)
+        assert [await client.frame(), await client.frame()] == [(BINARY, large), (BINARY, b"second")]
+    await leave(websocket, client)
+
+
 async def test_of_a_message_begun_at_once_the_rest_comes_before_everything_else() -> None:
     websocket, client = on_sockets()
     large = bytes(20_000_000)

@@ -6,19 +6,24 @@ from collections.abc import Callable
 
 from disco.runtime.outbox import NOW_BYTES, Farewell, Outbox, Rest
 from disco.runtime.transport import Sent
+from disco.runtime.turn import Turn
 
 
 class Wire:
-    """Takes messages without waiting, as much of them as told."""
+    """Takes messages without waiting, as much of them as told; `calls` is what was sent together."""
 
     def __init__(self, takes: Sent) -> None:
         self.takes = takes
-        self.sent: list[bytes] = []
+        self.calls: list[tuple[bytes, ...]] = []
 
-    def __call__(self, data: bytes) -> Sent:
+    def __call__(self, *messages: bytes) -> Sent:
         if self.takes is not Sent.NOTHING:
-            self.sent.append(data)
+            self.calls.append(messages)
         return self.takes
+
+    @property
+    def sent(self) -> list[bytes]:
+        return [message for call in self.calls for message in call]
 
 
 def taken(outbox: Outbox) -> list[object]:
@@ -114,71 +119,77 @@ def test_a_message_begun_is_finished_although_its_reader_is_let_go() -> None:
     assert taken(outbox)[0] is Rest.REST
 
 
-class Batch:
-    """Lets what is put be sent together, when it is told to."""
-
-    def __init__(self) -> None:
-        self.calls: list[Callable[[], None]] = []
-
-    def __call__(self, call: Callable[[], None]) -> bool:
-        self.calls.append(call)
-        return True
-
-    def end(self) -> None:
-        for call in self.calls:
-            call()
+def in_turns(limit: int, wire: Wire, needed: Callable[[], None] = lambda: None) -> tuple[Outbox, Turn]:
+    outbox, turn = Outbox(limit, wire, needed), Turn()
+    outbox.defer = turn.defer
+    return outbox, turn
 
 
-def test_a_deferred_message_goes_out_without_a_writer_when_the_batch_ends() -> None:
-    wire, batch, (needed, need) = Wire(Sent.ALL), Batch(), counting()
-    outbox = Outbox(10, wire, need)
-    outbox.defer = batch
-    outbox.put(b"x")
-    assert wire.sent == []
-    batch.end()
-    assert wire.sent == [b"x"]
+def test_what_is_put_in_a_turn_goes_out_together_without_a_writer_when_it_ends() -> None:
+    wire, (needed, need) = Wire(Sent.ALL), counting()
+    outbox, turn = in_turns(10, wire, need)
+    with turn:
+        outbox.put(b"x")
+        outbox.put(b"y")
+        assert wire.calls == []
+    assert wire.calls == [(b"x", b"y")]
     assert (outbox.depth, needed) == (0, [])
 
 
-def test_deferred_messages_leave_once_and_in_order() -> None:
-    wire, batch = Wire(Sent.ALL), Batch()
-    outbox = Outbox(2, wire)
-    outbox.defer = batch
-    for data in (b"1", b"2", b"3", b"4"):
-        outbox.put(data)
-    batch.end()
+def test_of_more_than_the_limit_in_a_turn_nothing_is_lost_while_the_connection_takes_it() -> None:
+    wire = Wire(Sent.ALL)
+    outbox, turn = in_turns(2, wire)
+    with turn:
+        for data in (b"1", b"2", b"3", b"4"):
+            outbox.put(data)
     assert wire.sent == [b"1", b"2", b"3", b"4"]
 
 
-def test_what_cannot_be_sent_when_the_batch_ends_waits_for_a_writer() -> None:
-    for takes, left in ((Sent.NOTHING, b"x"), (Sent.PART, Rest.REST)):
-        wire, batch, (needed, need) = Wire(takes), Batch(), counting()
-        outbox = Outbox(10, wire, need)
-        outbox.defer = batch
-        outbox.put(b"x")
-        batch.end()
+def test_more_than_goes_at_once_is_not_sent_together() -> None:
+    wire, half = Wire(Sent.ALL), bytes(NOW_BYTES // 2)
+    outbox, turn = in_turns(10, wire)
+    with turn:
+        for _ in range(3):
+            outbox.put(half)
+    assert [len(call) for call in wire.calls] == [2, 1]
+
+
+def test_a_newer_model_replaces_one_of_the_same_turn() -> None:
+    wire = Wire(Sent.ALL)
+    outbox, turn = in_turns(10, wire)
+    with turn:
+        outbox.put(b"old model", replaceable=True)
+        outbox.put(b"news")
+        outbox.put(b"new model", replaceable=True)
+    assert wire.calls == [(b"news", b"new model")]
+
+
+def test_what_cannot_be_sent_when_the_turn_ends_waits_for_a_writer() -> None:
+    for takes, left in ((Sent.NOTHING, [b"x", b"y"]), (Sent.PART, [Rest.REST])):
+        needed, need = counting()
+        outbox, turn = in_turns(10, Wire(takes), need)
+        with turn:
+            outbox.put(b"x")
+            outbox.put(b"y")
         assert needed == [None]
-        outbox.put(b"y")
-        assert taken(outbox) == [left, b"y"]
+        outbox.put(b"z")
+        assert taken(outbox) == [*left, b"z"]
 
 
-def test_a_large_message_goes_behind_a_deferred_one() -> None:
-    wire, batch = Wire(Sent.ALL), Batch()
-    outbox = Outbox(10, wire)
-    outbox.defer = batch
-    outbox.put(b"small")
-    outbox.put(bytes(NOW_BYTES + 1))
-    assert wire.sent == [b"small"]
-    batch.end()
+def test_a_large_message_goes_behind_what_was_put_before_it_in_a_turn() -> None:
+    wire = Wire(Sent.ALL)
+    outbox, turn = in_turns(10, wire)
+    with turn:
+        outbox.put(b"small")
+        outbox.put(bytes(NOW_BYTES + 1))
     assert (wire.sent, outbox.depth) == ([b"small"], 1)
 
 
-def test_a_deferred_message_is_sent_before_the_farewell() -> None:
-    wire, batch = Wire(Sent.ALL), Batch()
-    outbox = Outbox(10, wire)
-    outbox.defer = batch
-    outbox.put(b"x")
-    outbox.close(1000, "")
-    batch.end()
+def test_what_was_put_in_a_turn_is_sent_before_the_farewell() -> None:
+    wire = Wire(Sent.ALL)
+    outbox, turn = in_turns(10, wire)
+    with turn:
+        outbox.put(b"x")
+        outbox.close(1000, "")
     assert wire.sent == [b"x"]
     assert taken(outbox) == [Farewell(1000, "")]

@@ -21,6 +21,7 @@ from disco.runtime.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from disco.runtime.patience import Patience
 from disco.runtime.poll import AVAILABLE, Poll
 from disco.runtime.transport import Received
+from disco.runtime.turn import Turn
 from tests.runtime.client_frames import KEY, frame, header
 from tests.runtime.websocket_pairs import LIMIT, Client, socket_pair
 
@@ -36,7 +37,7 @@ class Desk:
         self.messages: list[bytes] = []
         self.tasks: set[trio.lowlevel.Task] = set()
 
-    def __call__(self, data: Received) -> bool:
+    def __call__(self, data: Received, now: float) -> bool:
         if len(data) > 100:
             return False
         self.messages.append(bytes(data))
@@ -52,6 +53,7 @@ class Rest:
     polling: trio.CancelScope
     ends: list[trio.SocketStream]
     poll: Poll
+    turn: Turn
 
     def connect(self, **options: Any) -> tuple[FastWebSocket, Client]:
         """Connect by TCP."""
@@ -76,7 +78,8 @@ class Rest:
 async def resting() -> AsyncIterator[Rest]:
     """Run a poll."""
     ends: list[trio.SocketStream] = []
-    poll = Poll()
+    turn = Turn()
+    poll = Poll(turn)
     try:
         async with trio.open_nursery() as nursery:
 
@@ -86,7 +89,7 @@ async def resting() -> AsyncIterator[Rest]:
                     await poll.run()
 
             polling = await nursery.start(run)
-            yield Rest(nursery, polling, ends, poll)
+            yield Rest(nursery, polling, ends, poll, turn)
             nursery.cancel_scope.cancel()
     finally:
         for end in ends:
@@ -186,7 +189,7 @@ async def test_an_error_in_dealing_with_a_message_is_its_own_connections() -> No
         other, another = rest.connect()
         desk = Desk()
 
-        def stumble(data: Received) -> bool:
+        def stumble(data: Received, now: float) -> bool:
             raise ZeroDivisionError
 
         rest.nursery.start_soon(other.receive, desk)
@@ -307,7 +310,7 @@ def test_every_message_is_dealt_with_or_returned_in_order_however_the_bytes_come
     edges = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     seen: list[bytes] = []
 
-    def deal(message: Received) -> bool:
+    def deal(message: Received, now: float) -> bool:
         if len(message) <= 100:
             seen.append(bytes(message))
         return len(message) <= 100
@@ -336,7 +339,7 @@ async def test_a_message_is_shown_once_to_whoever_may_deal_with_it() -> None:
         websocket, client = rest.connect()
         shown: list[bytes] = []
 
-        def decline(data: Received) -> bool:
+        def decline(data: Received, now: float) -> bool:
             shown.append(bytes(data))
             return False
 
@@ -375,17 +378,16 @@ async def test_whoever_waits_for_a_socket_is_told_that_it_is_closed() -> None:
             await told.wait()
 
 
-async def test_what_is_deferred_is_called_behind_all_calls_that_are_made_together() -> None:
+async def test_calls_that_are_made_together_are_one_turn() -> None:
     async with resting() as rest:
         done: list[str] = []
-        assert not rest.poll.defer(lambda: done.append("never"))
         ends = [rest.connect(), rest.connect()]
         for _, client in ends:
             await client.send(frame(BINARY, b"?"))
 
-        def deal(data: Received) -> bool:
+        def deal(data: Received, now: float) -> bool:
             done.append("call")
-            return rest.poll.defer(lambda: done.append("answer"))
+            return rest.turn.defer(lambda: done.append("answer"))
 
         for websocket, _ in ends:  # both begin to wait before the poll has its turn
             rest.nursery.start_soon(websocket.receive, deal)

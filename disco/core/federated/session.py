@@ -112,7 +112,7 @@ class FederatedSession:
         return min(self._round_deadline(), self._seats.deadline)
 
     def _round_deadline(self) -> float:
-        if self.ended:
+        if self.ended or not self._contributions:
             return math.inf
         enough = len(self._seats) >= self._rules.minimum
         everyone = enough and self._seats.names() <= self._contributions.names()
