@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from disco.cli.remote import SERVER, locate
+from disco.cli.remote import SERVER, Shown, locate
 from disco.errors import SettingsError
 from disco.participant.http import ask
 
@@ -39,9 +39,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 def complete_task(ctx: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offer the IDs of the tasks of the server that the command names; nothing when it does not answer at once."""
-    named, token_file, ca = (ctx.params.get(name) for name in ("server", "token_file", "ca"))
     try:
-        server = locate(named or SERVER, token_file, ca)
+        server = locate(ctx.params.get("server") or SERVER, Shown.taken_from(dict(ctx.params)))
         request = ask(server.http("tasks"), server.credentials)
         context = server.credentials.context() if server.secure else None
         with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS, context=context) as answer:

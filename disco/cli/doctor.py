@@ -9,7 +9,7 @@ import click
 
 from disco.cli.findings import Finding, Health, all_well
 from disco.cli.machine_checks import check_machine
-from disco.cli.remote import credential_options, locate
+from disco.cli.remote import Shown, credential_options, locate
 from disco.cli.rounds import json_option
 from disco.cli.server_checks import check_server
 from disco.cli.table import print_json, printable
@@ -34,8 +34,7 @@ MARKS = {Health.OK: ("ok", "green"), Health.WARNING: ("warning", "yellow"), Heal
 @json_option
 def doctor(
     server: str | None,
-    token_file: Path | None,
-    ca: Path | None,
+    shown: Shown,
     config: Path | None,
     as_json: bool,
     **flags: str | None,
@@ -51,7 +50,7 @@ def doctor(
     disco doctor --server https://disco.example.org
     """  # noqa: D301  # \b is click's mark for lines that it must not join
     settings = Settings.load(flags, config=config)
-    address = None if server is None else locate(server, token_file, ca)
+    address = None if server is None else locate(server, shown)
     findings = []
     for finding in (*check_machine(settings), *(check_server(address) if address is not None else ())):
         findings.append(finding)

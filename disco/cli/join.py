@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from disco.cli.completion import complete_task
-from disco.cli.remote import get_json, server_options
+from disco.cli.remote import get_json, read_secret, server_options
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, printable
 from disco.cli.taking_part import Course, Lesson, take_part
@@ -35,6 +35,8 @@ from disco.learning.tables import read_table
 from disco.participant.address import Address
 from disco.storage.export import SUFFIXES, write
 
+#: Where a group secret is looked for, like a token.
+SECRET_VARIABLE = "DISCO_GROUP_SECRET"
 DATA = "A CSV file whose first line names its columns, or a folder with a folder of images for each label."
 
 
@@ -66,10 +68,18 @@ DATA = "A CSV file whose first line names its columns, or a folder with a folder
     help="Send contributions as they are, also where the task asks for local privacy.",
 )
 @click.option(
+    "--group-secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help=f"For tasks that mask: what all participants know and the server does not; {SECRET_VARIABLE} may hold it.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR|FILE", help="Write the final model there."
 )
 @json_option
-def join(task: str, server: Address, out: Path | None, as_json: bool, **given: Any) -> None:
+def join(
+    task: str, server: Address, group_secret_file: Path | None, out: Path | None, as_json: bool, **given: Any
+) -> None:
     """Train TASK's model on your own data, together with whoever else takes part.
 
     The data stays here; weights, their figures and the number of examples are sent. Dense models are trained with
@@ -81,12 +91,18 @@ def join(task: str, server: Address, out: Path | None, as_json: bool, **given: A
     disco join mnist --data digits/ --scheme federated --server https://disco.example.org
     """  # noqa: D301  # \b is click's mark for lines that it must not join
     wishes = Wishes(**given)
+    secret = read_secret(SECRET_VARIABLE, "--group-secret-file", group_secret_file, "secret")
     require_writable(out)
     document, model = get_json(server, f"tasks/{quote(task, safe='')}"), fetch(server, task)
     course, left_out = prepare(document, model, wishes)
     if left_out:
         click.echo(f"{left_out} rows lack a value and are left out", err=True)
+    course.group_secret = secret
     scheme = Scheme(wishes.scheme or document["trainingInformation"]["scheme"])
+    if secret is not None and scheme is not Scheme.FEDERATED:
+        raise SettingsError(
+            "a group secret is for federated tasks that mask contributions; peers have no use for it"
+        )
     lessons = _run(server, task, scheme, course, as_json=as_json)
     if course.end:
         click.echo(f"the training has ended: {printable(course.end)}", err=True)

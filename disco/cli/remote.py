@@ -9,6 +9,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,50 @@ TIMEOUT_SECONDS = 120.0
 
 _TOKEN_HELP = f"A file with a token for the server; {TOKEN_VARIABLE} may hold the token itself."
 _CA_HELP = "A file of certificates to believe, for a server that signed its own."
+_CERT_HELP = "Your certificate, for a server that wants to see one."
+_KEY_HELP = "Its private key, if that is in a file of its own."
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The files of what the command line shows a server; see `Credentials`."""
+
+    token_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any]) -> Shown:
+        """Take them out of a command's options."""
+        return cls(**{field.name: options.pop(field.name, None) for field in fields(cls)})
 
 
 def credential_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say what to show a server: `token_file` and `ca`."""
+    """Add the options that say what to show a server; the command gets one `shown`."""
+
+    @functools.wraps(command)
+    def with_shown(*args: Any, **options: Any) -> None:
+        command(*args, shown=Shown.taken_from(options), **options)
+
+    found: Callable[..., None] = with_shown
     for name, variable, help_ in (
+        ("--key", "DISCO_KEY", _KEY_HELP),
+        ("--cert", "DISCO_CERT", _CERT_HELP),
         ("--ca", "DISCO_CA", _CA_HELP),
         ("--token-file", "DISCO_TOKEN_FILE", _TOKEN_HELP),
     ):
         path = click.Path(path_type=Path, dir_okay=False)
-        command = click.option(name, type=path, metavar="FILE", envvar=variable, help=help_)(command)
-    return command
+        found = click.option(name, type=path, metavar="FILE", envvar=variable, help=help_)(found)
+    return found
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which server, and what to show it; the command gets one `server`, an `Address`."""
 
     @functools.wraps(command)
-    def with_server(*args: Any, server: str, token_file: Path | None, ca: Path | None, **others: Any) -> None:
-        command(*args, server=locate(server, token_file, ca), **others)
+    def with_server(*args: Any, server: str, shown: Shown, **others: Any) -> None:
+        command(*args, server=locate(server, shown), **others)
 
     option = click.option(
         "--server",
@@ -59,21 +85,33 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     return option(credential_options(with_server))
 
 
-def locate(server: str, token_file: Path | None, ca: Path | None) -> Address:
+def locate(server: str, shown: Shown) -> Address:
     """Return a server's address, with what to show it.
 
     Raises:
         SettingsError: it is no address, or the token or the certificates cannot be used.
     """
+    token = read_secret(TOKEN_VARIABLE, "--token-file", shown.token_file, "token")
+    return Address.parse(server, token, shown.ca, shown.cert, shown.key, called="--server")
+
+
+def read_secret(variable: str, option: str, path: Path | None, what: str) -> str | None:
+    """Read a secret from the file that an option names, or else from the environment; None if it is in neither.
+
+    Raises:
+        SettingsError: the file cannot be read, or is empty.
+    """
+    if path is None:
+        return os.environ.get(variable, "").strip() or None
     try:
-        token = os.environ.get(TOKEN_VARIABLE) if token_file is None else token_file.read_text("ascii")
+        secret = path.read_text("ascii").strip()
     except OSError as error:
-        raise SettingsError(f"--token-file {token_file} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{option} {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise SettingsError(f"--token-file {token_file} holds no token") from error
-    if token_file is not None and not (token or "").strip():
-        raise SettingsError(f"--token-file {token_file} is empty")
-    return Address.parse(server, (token or "").strip() or None, ca, called="--server")
+        raise SettingsError(f"{option} {path} holds no {what}") from error
+    if not secret:
+        raise SettingsError(f"{option} {path} is empty")
+    return secret
 
 
 def get_json(server: Address, path: str) -> Any:
@@ -107,13 +145,11 @@ def _ask(request: urllib.request.Request, server: Address) -> Any:
         with error:
             raise _refused(error, server) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        if (why := distrust(reason if isinstance(reason, BaseException) else None)) is not None:
-            raise ConnectionLost(f"{request.full_url} is not believed: {why}") from error
-        raise ConnectionLost(
-            f"No server answers at {request.full_url}: {reason}; start one with `disco serve` or name another "
-            "with --server"
-        ) from error
+        no_answer = (
+            f"No server answers at {request.full_url}: {getattr(error, 'reason', None) or error}; start one with "
+            "`disco serve` or name another with --server"
+        )
+        raise ConnectionLost(distrust(error, request.full_url) or no_answer) from error
 
 
 def _parse(body: bytes, url: str) -> Any:

@@ -45,7 +45,10 @@ TOKEN_ADVICE = (
     "put a token of this server's into DISCO_TOKEN, or name a file of it with --token-file; "
     "`disco tokens create` makes one"
 )
-CERTIFICATE_ADVICE = "name its authority with --ca, or give the server a certificate for this name"
+CERTIFICATE_ADVICE = (
+    "name the server's authority with --ca and your own certificate with --cert, or give the server a certificate for "
+    "this name"
+)
 
 
 def check_server(address: Address) -> Iterator[Finding]:
@@ -55,8 +58,8 @@ def check_server(address: Address) -> Iterator[Finding]:
         _, front, headers = _get(address, "")
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
-        if (why := distrust(reason if isinstance(reason, BaseException) else None)) is not None:
-            yield wrong("server", f"{address} answers, but {why}", CERTIFICATE_ADVICE)
+        if (why := distrust(error, address)) is not None:
+            yield wrong("server", why, CERTIFICATE_ADVICE)
             return
         yield wrong(
             "server", f"{address} does not answer: {reason}", "check the address, and that the server runs"

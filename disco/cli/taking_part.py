@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 import trio
@@ -59,6 +59,7 @@ class Course:
         say: is told what goes on.
         finished: is told of every finished round.
         weights: the latest shared model.
+        group_secret: as `Participant` takes it.
         end: why the training has ended for everybody, if it has.
     """
 
@@ -73,6 +74,7 @@ class Course:
     finished: Callable[[Lesson], None]
     weights: Sequence[Float32s] = field(default=())
     end: str = ""
+    group_secret: str | None = field(default=None, repr=False)
 
 
 class Company(Protocol):
@@ -129,14 +131,17 @@ def _judge(course: Course, weights: Sequence[Float32s]) -> Figures:
 @asynccontextmanager
 async def _company(server: Address, task: str, scheme: Scheme, course: Course) -> AsyncIterator[Company]:
     """Join, and give the course the model to begin with."""
-    url, token, ca = str(server), server.credentials.token, server.credentials.ca
+    url, shown = str(server), asdict(server.credentials)
     if scheme is Scheme.FEDERATED:
 
         def tell(news: News) -> None:
             course.say(sentence(news))
 
         asked: Literal["task"] | None = "task" if course.private else None
-        async with Participant(url, task, on_news=tell, token=token, ca=ca, privacy=asked) as participant:
+        secret = course.group_secret
+        async with Participant(
+            url, task, on_news=tell, privacy=asked, group_secret=secret, **shown
+        ) as participant:
             course.weights = participant.weights
             yield _Federated(participant)
         return
@@ -145,7 +150,7 @@ async def _company(server: Address, task: str, scheme: Scheme, course: Course) -
     _, initial = await fetch_weights(server, TaskID(task), PATIENCE_SECONDS)
     course.weights = initial.arrays()
     privacy = asked_by(document, "v4") if course.private else None
-    async with peer_class(url, task, token=token, ca=ca) as peer:
+    async with peer_class(url, task, **shown) as peer:
         yield _Decentralized(peer, course.say, privacy, initial)
 
 

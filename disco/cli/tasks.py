@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import click
 
-from disco.cli.remote import SERVER, credential_options, get_json, locate, post_json
+from disco.cli.remote import SERVER, Shown, credential_options, get_json, locate, post_json
 from disco.cli.rounds import json_option
 from disco.cli.table import print_json, print_table, printable
 from disco.core.names import Scheme
@@ -33,15 +33,14 @@ def place_options(command: Callable[..., None]) -> Callable[..., None]:
         *args: Any,
         server: str | None,
         folder: Path | None,
-        token_file: Path | None,
-        ca: Path | None,
+        shown: Shown,
         **others: Any,
     ) -> None:
         if server is not None and folder is not None:
             raise click.UsageError("--server and --folder exclude each other; give one of them")
         command(
             *args,
-            place=folder or locate(server or os.environ.get("DISCO_SERVER", SERVER), token_file, ca),
+            place=folder or locate(server or os.environ.get("DISCO_SERVER", SERVER), shown),
             **others,
         )
 

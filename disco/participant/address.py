@@ -36,18 +36,27 @@ class Address:
 
     @classmethod
     def parse(
-        cls, url: str, token: str | None = None, ca: str | Path | None = None, *, called: str = "url"
+        cls,
+        url: str,
+        token: str | None = None,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+        *,
+        called: str = "url",
     ) -> Address:
         """Read a URL with http, https, ws or wss, with or without a slash at the end.
 
         Args:
             url: the server's.
             token: see `Credentials`. A warning is logged where it would travel unencrypted to another machine.
-            ca: see `Credentials`.
+            ca: see `Credentials`, and there for `cert` and `key` too.
+            cert: likewise.
+            key: likewise.
             called: what whoever gave the URL knows it by.
 
         Raises:
-            SettingsError: it is no such URL, or `token` or `ca` cannot be used.
+            SettingsError: it is no such URL, or the others cannot be used.
         """
         try:
             parts = urlsplit(url)
@@ -57,7 +66,7 @@ class Address:
         if parts.scheme not in _SECURE or not parts.hostname:
             raise SettingsError(f"{called} must be an address such as http://127.0.0.1:8080, not {url!r}")
         secure = _SECURE[parts.scheme]
-        credentials = Credentials(token, None if ca is None else Path(ca))
+        credentials = Credentials(token, *(None if file is None else Path(file) for file in (ca, cert, key)))
         if token is not None and not secure and not _is_here(parts.hostname):
             log.warning("the token goes to %s unencrypted, for whoever listens: use https", parts.hostname)
         return cls(

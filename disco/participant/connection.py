@@ -53,17 +53,21 @@ class Deadlines:
 
 
 class _WatchedStream(trio.abc.Stream):
-    """A stream that remembers when it last heard something, and whether it has ended."""
+    """A stream that remembers when it last heard something, whether it has ended, and what broke it."""
 
     def __init__(self, inner: trio.abc.Stream) -> None:
         self._inner = inner
         self.heard_at = trio.current_time()
         self.ended = trio.Event()
+        self.fault: BaseException | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         data: bytes | bytearray = b""
         try:
             data = await self._inner.receive_some(max_bytes)
+        except trio.BrokenResourceError as error:
+            self.fault = error.__cause__
+            raise
         finally:
             if not data:
                 self.ended.set()
@@ -205,8 +209,8 @@ async def _open_stream(address: Address) -> trio.abc.Stream:
         await secured.do_handshake()
     except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(stream)
-        why = distrust(error.__cause__) or f"there is no TLS: {error.__cause__ or error}"
-        raise ConnectionLost(f"{address} is not believed: {why}") from error
+        no_tls = f"{address} is not believed: there is no TLS: {error.__cause__ or error}"
+        raise ConnectionLost(distrust(error.__cause__, address) or no_tls) from error
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
@@ -258,7 +262,10 @@ class _Handshake:
         finally:
             await trio.aclose_forcefully(self.stream)
         if not opened:
-            raise failure
+            why = distrust(
+                self.stream.fault, self.address
+            )  # TLS 1.3 asks for our certificate after its handshake
+            raise failure if why is None else ConnectionLost(why)
 
     async def _wrap(self, nursery: trio.Nursery) -> WebSocketConnection:
         return await wrap_client_stream(

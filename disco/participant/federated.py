@@ -46,6 +46,8 @@ class Participant:
         token: for a task or server that needs one: what `disco tokens create` printed, or a JWT. It is shown to this
             server only, and neither logged nor part of any message.
         ca: a file of certificates (PEM), for a server whose certificate no authority of this machine's vouches for.
+        cert: a file with a certificate of one's own (PEM), for a server that wants to see one.
+        key: a file with its private key, unless that is in `cert` too.
         timeout: seconds that each answer of the server may take; waiting for a round is no answer.
         patience: seconds during which a lost connection is tried again.
         identity: the ID to take part under, in v2 a UUID; None for a new one.
@@ -65,6 +67,8 @@ class Participant:
         dialect: str = "v4",
         token: str | None = None,
         ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
         timeout: float = 15.0,
         patience: float = 300.0,
         identity: str | None = None,
@@ -75,11 +79,14 @@ class Participant:
         """Prepare; nothing is sent before the block begins.
 
         Raises:
-            SettingsError: `url` is no address, there is no such dialect, or `token` or `ca` cannot be used.
+            SettingsError: `url` is no address, there is no such dialect, or `token`, `ca`, `cert` or `key`
+                cannot be used.
         """
         if dialect not in HABITS:
             raise SettingsError(f"dialect must be one of {', '.join(HABITS)}, not {dialect}")
-        self._place = Place(Address.parse(url, token, ca), TaskID(task), Deadlines(answer=timeout), patience)
+        self._place = Place(
+            Address.parse(url, token, ca, cert, key), TaskID(task), Deadlines(answer=timeout), patience
+        )
         self._standing = Standing(HABITS[dialect])
         if identity or dialect == "v2":
             self._standing.identity = ParticipantID(identity or str(uuid.uuid4()))

@@ -112,7 +112,5 @@ def _get_blocking(
             reason = sentence(error.read()) or f"{url} answered {error.code} {error.reason}"
         raise refusal(error.code, reason) from None
     except (OSError, http.client.HTTPException) as error:
-        cause = getattr(error, "reason", None) or error
-        if (why := distrust(cause if isinstance(cause, BaseException) else None)) is not None:
-            raise ConnectionLost(f"the server at {url} is not believed: {why}") from error
-        raise ConnectionLost(f"no server answers at {url}: {cause}") from error
+        no_answer = f"no server answers at {url}: {getattr(error, 'reason', None) or error}"
+        raise ConnectionLost(distrust(error, f"the server at {url}") or no_answer) from error

@@ -58,6 +58,8 @@ class Peer:
         dialect: ``v2``, ``v3`` or ``v4``.
         token: as `disco.participant.Participant` takes it.
         ca: likewise.
+        cert: likewise.
+        key: likewise.
         secure: how to aggregate securely; None for clear text. All peers of a task must agree.
         ice_servers: STUN and TURN servers; none finds peers on the same machine or network only.
         connect_seconds: that reaching the server may take.
@@ -82,6 +84,8 @@ class Peer:
         dialect: str = "v4",
         token: str | None = None,
         ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
         secure: SecureAggregation | None = None,
         ice_servers: Sequence[IceServer | str] = (),
         connect_seconds: float = 30.0,
@@ -92,7 +96,7 @@ class Peer:
             raise SettingsError(f"dialect must be one of {', '.join(DIALECTS)}, not {dialect}")
         self.id = ParticipantID("")
         self.participants: tuple[ParticipantID, ...] = ()
-        self._address = Address.parse(url, token, ca)
+        self._address = Address.parse(url, token, ca, cert, key)
         self._task = TaskID(task)
         self._dialect = DIALECTS[dialect]
         self._secure = secure

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,8 @@ log = logging.getLogger("disco.web")
 
 #: To copy this much costs less than the task that watches over a send that may have to wait.
 AT_ONCE_BYTES = 16 * 1024
+#: That a client may take to read why its TLS handshake failed.
+FAREWELL_SECONDS = 2.0
 
 
 class ContainedConnection(TCPServer):
@@ -40,13 +42,34 @@ class ContainedConnection(TCPServer):
         """Serve it to its end; what is raised meanwhile is logged in one line, and with a traceback at DEBUG."""
         try:
             with self._counted():
-                await super().run()
+                if not isinstance(self.stream, trio.SSLStream) or await self._shake_hands(self.stream):
+                    await super().run()
         except* TooMany as refusals:
             await trio.aclose_forcefully(self.stream)
             log.info("a connection was refused: %s", _first(refusals))
         except* Exception as group:
             log.warning("a connection was ended, as serving it failed: %r", _first(group))
             log.debug("serving a connection failed", exc_info=group)
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream]) -> bool:
+        """Begin TLS, and tell whether that worked; if not, the client and the log learn why.
+
+        hypercorn says nothing, and Trio drops the alert with which a client learns that it lacks a certificate.
+        """
+        try:
+            with trio.fail_after(self.config.ssl_handshake_timeout):
+                await stream.do_handshake()
+        except trio.TooSlowError:
+            log.info("a connection was ended: its TLS handshake took too long")
+        except trio.BrokenResourceError as error:
+            log.info("a connection was ended, as its TLS handshake failed: %s", error.__cause__ or error)
+            alert = getattr(stream, "_outgoing", None)
+            if alert is not None and alert.pending:
+                await _say_goodbye(stream.transport_stream, alert.read())
+        else:
+            return True
+        await trio.aclose_forcefully(stream)
+        return False
 
     async def protocol_send(self, event: Event) -> None:
         """See the base class; who takes nothing is cut, after ``limits.send``, or when the server has to stop.
@@ -77,6 +100,15 @@ class ContainedConnection(TCPServer):
             return nullcontext() if counted is None else counted(str(transport.socket.getpeername()[0]))
         except OSError:  # it has gone already
             return nullcontext()
+
+
+async def _say_goodbye(transport: trio.SocketStream, data: bytes) -> None:
+    """Send the last bytes, and let the client read them: to close with bytes unread would take them back."""
+    with trio.move_on_after(FAREWELL_SECONDS), suppress(trio.BrokenResourceError):
+        await transport.send_all(data)
+        await transport.send_eof()
+        while await transport.receive_some(AT_ONCE_BYTES):
+            pass
 
 
 def _first(error: BaseException) -> BaseException:

@@ -13,11 +13,16 @@ from disco.settings import Tls
 x509 = pytest.importorskip("cryptography.x509")
 from cryptography.hazmat.primitives import hashes  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat  # noqa: E402
+from cryptography.hazmat.primitives.serialization import (  # noqa: E402
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 
-def self_signed(folder: Path) -> Tls:
-    """Write a certificate for 127.0.0.1 and its key into a folder."""
+def self_signed(folder: Path, password: bytes | None = None) -> Tls:
+    """Write a certificate for 127.0.0.1 and its key, encrypted if there is a password, into a folder."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test of Disco")])
     now = datetime.datetime.now(datetime.UTC)
@@ -36,5 +41,6 @@ def self_signed(folder: Path) -> Tls:
         .sign(key, hashes.SHA256())
     )
     (folder / "server.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    (folder / "server.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    encryption = NoEncryption() if password is None else BestAvailableEncryption(password)
+    (folder / "server.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
     return Tls(folder / "server.pem", folder / "server.key")

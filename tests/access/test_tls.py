@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -66,6 +67,22 @@ async def test_with_authorities_every_client_needs_a_certificate(
         with pytest.raises(trio.BrokenResourceError):
             await answer(stream, GET)
         await trio.aclose_forcefully(stream)
+
+
+async def test_a_handshake_that_fails_is_logged_and_nobody_elses(
+    start: ServerFactory, certificate: Tls, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with start(tls=certificate) as server:
+        with caplog.at_level(logging.INFO, "disco.web"):
+            stream = await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2]))
+            async with stream:
+                await stream.send_all(GET)
+                with trio.fail_after(PATIENCE):
+                    while await stream.receive_some():
+                        pass
+        assert "TLS handshake failed" in caplog.text
+        async with await secure(server.url, certificate) as stream_:
+            assert (await answer(stream_, GET)).startswith(b"HTTP/1.1 200")
 
 
 def test_half_a_certificate_is_refused() -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from disco.core.weights import Float32s, Weights
 from disco.errors import PeersLost
 from disco.participant import ClippedNoise, News, NewsKind, Participant
 from tests.conftest import TINY, Server, ServerFactory
+from tests.masking.conftest import SECURE
 
 
 def rows(path: Path, seed: int) -> Path:
@@ -164,3 +166,54 @@ async def test_the_local_privacy_that_a_task_asks_for_is_applied_unless_told_oth
         moved = math.dist(*(Weights.from_arrays(model).flat for model in (partner.weights, before)))
 
     assert (moved < 1e-4) is clipped
+
+
+# ── group secrets ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def masked(start: ServerFactory, tmp_path: Path) -> AsyncIterator[Server]:
+    """A server whose tiny task masks contributions, for two."""
+    folder = tmp_path / "masked" / "tiny"
+    shutil.copytree(TINY / "tiny", folder)
+    document = (folder / "task.toml").read_text("utf-8").replace("minNbOfParticipants = 2", SECURE)
+    (folder / "task.toml").write_text(f"{document}\n[aggregation]\nmasking = {{ range = 16.0 }}\n", "utf-8")
+    async with start(tasks_dir=tmp_path / "masked") as server:
+        yield server
+
+
+async def test_a_group_secret_from_a_file_opens_the_others_shares(masked: Server, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("known to us alone\n", "utf-8")
+    data, results = rows(tmp_path / "rows.csv", 0), []
+    arguments = ("tiny", "--data", data, "--rounds", 1, "--group-secret-file", tmp_path / "secret")
+
+    async def command() -> None:
+        results.append(await join(masked, *arguments))
+
+    async with AsyncExitStack() as stack:
+        others = [
+            await stack.enter_async_context(Participant(masked.url, "tiny", group_secret="known to us alone"))
+            for _ in range(2)
+        ]
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(command)
+                for other in others:
+                    nursery.start_soon(other.exchange, other.weights)
+    assert results[0].exit_code == 0, results[0].output
+    assert masked.app.directory.get("tiny").served().round == 1
+
+
+async def test_a_task_that_masks_nothing_gets_nothing_from_who_has_a_group_secret(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("known to us alone", "utf-8")
+    data = rows(tmp_path / "rows.csv", 0)
+    arguments = ("tiny", "--data", data, "--group-secret-file", tmp_path / "secret")
+    done = await join(server, *arguments)
+    assert done.exit_code == 1
+    assert "masks nothing" in done.stderr
+    assert server.app.metrics.value("contributions", task="tiny", outcome="accepted") == 0
+    peers = await join(server, *arguments, "--scheme", "decentralized")
+    assert peers.exit_code == 2
+    assert "peers have no use for it" in peers.stderr

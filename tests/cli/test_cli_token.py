@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -154,6 +155,21 @@ async def test_a_server_that_signed_its_own_certificate_is_believed_when_it_is_n
         assert "not trusted here" in doubted.output
         named = await disco(server, *arguments, "--ca", str(tls.certfile), environment=environment)
         assert named.exit_code == 0, named.output
+
+
+@pytest.mark.parametrize("arguments", TALKS.values(), ids=list(TALKS))
+async def test_a_server_that_wants_a_certificate_is_shown_one(
+    start: ServerFactory, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    tls = self_signed(tmp_path)
+    environment = {"DISCO_DATA_DIR": str(tmp_path / "mine"), "DISCO_CA": str(tls.certfile)}
+    async with start(tls=replace(tls, ca_certs=tls.certfile)) as server:
+        unknown = await disco(server, *arguments, environment=environment)
+        assert unknown.exit_code == 1
+        assert "lets nobody in without a certificate" in unknown.output
+        mine = ("--cert", str(tls.certfile), "--key", str(tls.keyfile))
+        shown = await disco(server, *arguments, *mine, environment=environment)
+        assert shown.exit_code == 0, shown.output
 
 
 def test_no_command_takes_a_token_as_an_argument() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from disco.participant.attendance import Place
 from disco.participant.connection import Deadlines, open_connection
 from disco.participant.credentials import Credentials
 from disco.participant.http import fetch_task
-from disco.settings import Access, bundled_tasks
+from disco.settings import Access, Tls, bundled_tasks
 from tests.access.certificates import self_signed
 from tests.access.http import token_for
 from tests.conftest import Server, ServerFactory
@@ -224,3 +225,67 @@ def test_what_holds_no_certificate_is_refused_at_once(tmp_path: Path, content: b
         path.write_bytes(content)
     with pytest.raises(SettingsError, match="ca must name a file of certificates"):
         Participant("https://127.0.0.1", "tiny", ca=path)
+
+
+# ── certificates of one's own ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def wary(start: ServerFactory, tmp_path: Path) -> AsyncIterator[tuple[Server, Tls]]:
+    """A server that lets nobody in without a certificate, and the certificate that is its own and its clients'."""
+    made = self_signed(tmp_path)
+    async with start(tls=replace(made, ca_certs=made.certfile), tasks_dir=bundled_tasks()) as server:
+        yield server, made
+
+
+@pytest.mark.parametrize("dialect", ["v2", "v4"])
+async def test_participants_with_a_certificate_are_let_in(wary: tuple[Server, Tls], dialect: str) -> None:
+    server, tls = wary
+    mine = {"ca": tls.certfile, "cert": tls.certfile, "key": tls.keyfile}
+    async with Participant(server.url, "titanic", dialect=dialect, **mine) as participant:  # type: ignore[arg-type]
+        assert participant.weights
+    async with Peer(server.url, "digits", **mine) as peer:  # type: ignore[arg-type]
+        assert peer.id
+
+
+async def test_a_certificate_and_its_key_may_be_in_one_file(wary: tuple[Server, Tls], tmp_path: Path) -> None:
+    server, tls = wary
+    assert tls.certfile is not None
+    assert tls.keyfile is not None
+    both = tmp_path / "both.pem"
+    both.write_bytes(tls.certfile.read_bytes() + tls.keyfile.read_bytes())
+    async with Participant(server.url, "titanic", ca=str(tls.certfile), cert=str(both)) as participant:
+        assert participant.weights
+
+
+async def test_who_has_no_certificate_is_told_over_http_and_over_websockets(wary: tuple[Server, Tls]) -> None:
+    server, tls = wary
+    address = Address.parse(server.url, ca=tls.certfile)
+    with pytest.raises(ConnectionLost, match=r"lets nobody in without a certificate.*--cert"):
+        await fetch_task(address, "titanic", 5.0)
+    with pytest.raises(ConnectionLost, match=r"lets nobody in without a certificate.*--cert"):
+        async with open_connection(address, "federated/titanic"):
+            pass
+
+
+def test_what_is_no_certificate_and_its_key_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    mine, other = self_signed(tmp_path), self_signed(tmp_path / "other")
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_bytes(b"nonsense")
+    for cert, key, sentence in (
+        (tmp_path / "missing.pem", None, "cert must name a file in PEM"),
+        (mine.certfile, tmp_path / "missing.key", "key must name a file in PEM"),
+        (nonsense, None, "cert and key must name a certificate and its private key"),
+        (mine.certfile, None, "cert and key must name a certificate and its private key"),
+        (mine.certfile, other.keyfile, "cert and key must name a certificate and its private key"),
+        (None, mine.keyfile, "key must be given together with cert"),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            Participant("https://127.0.0.1", "tiny", cert=cert, key=key)
+
+
+def test_an_encrypted_key_is_refused_instead_of_asked_about(tmp_path: Path) -> None:
+    mine = self_signed(tmp_path, password=b"secret")
+    with pytest.raises(SettingsError, match="not encrypted"):
+        Participant("https://127.0.0.1", "tiny", cert=mine.certfile, key=mine.keyfile)
