@@ -140,10 +140,11 @@ class Coordinator(Generic[SessionT]):
 
         What was handed in is handled even if the caller is cancelled meanwhile.
         """
-        letter = Letter(event, self._group_of(line.dialect), line)
+        handled = trio.Event()
+        letter = Letter(event, self._group_of(line.dialect), line, handled)
         if not isinstance(event, Contributed):
             self._hand_in(letter, trio.current_time())
-            await letter.handled.wait()
+            await handled.wait()
             return
         about: dict[str, str | int] = {
             "task": self.task, "participant": event.participant[:8], "round": event.round,
@@ -151,7 +152,7 @@ class Coordinator(Generic[SessionT]):
         }  # fmt: skip
         with self.effects.tracer.span("disco.contribution", about) as letter.span:
             self._hand_in(letter, trio.current_time())
-            await letter.handled.wait()
+            await handled.wait()
 
     async def run_errand(self, work: Callable[[], Awaitable[Event | None]], group: str) -> None:
         """Have the owner do `work` between two events, and hand the session of `group` the event it returns, if any.
@@ -189,7 +190,7 @@ class Coordinator(Generic[SessionT]):
         try:
             letter.course = self._begin(letter)
             if self._advance(letter.course, now):
-                letter.handled.set()
+                letter.answer()
                 self.effects.journal.changed()
                 if (deadline := self._deadline) != self._rest.deadline:
                     self._rest.deadline = deadline
@@ -244,7 +245,7 @@ class Coordinator(Generic[SessionT]):
                 with self.effects.tracer.span("disco.handle", {}, letter.span):
                     await self._handle(course)
         finally:
-            letter.handled.set()
+            letter.answer()
 
     async def _run(self, errand: Errand) -> None:
         try:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import trio
+from msgspec import Struct
 
 from disco.core.effects import Effect
 from disco.core.events import Event
@@ -49,8 +50,7 @@ class Performer(Protocol):
         """Do what nobody waits for, now that all effects of an event have been performed."""
 
 
-@dataclass(slots=True)
-class Course:
+class Course(Struct):
     """How far an event has been handled: what it led to, and is to be done.
 
     Args:
@@ -62,15 +62,15 @@ class Course:
 
     group: str
     events: deque[Event]
-    effects: Iterator[Effect] = field(default_factory=lambda: iter(()))
+    effects: Iterator[Effect] = iter(())
     waiting: Effect | None = None
 
 
-@dataclass(slots=True)
-class Letter:
+class Letter(Struct):
     """What a connection handed in, for the session of `group`; `line` is None for a departure.
 
     Args:
+        handled: set when it has been handled; None where nobody waits for that.
         course: where its handling was left off; None if it has not begun.
         error: what its handling has raised.
     """
@@ -78,10 +78,15 @@ class Letter:
     event: Event
     group: str
     line: Line | None
+    handled: trio.Event | None = None
     span: Any = None
     course: Course | None = None
     error: Exception | None = None
-    handled: trio.Event = field(default_factory=trio.Event)
+
+    def answer(self) -> None:
+        """Tell whoever waits that it has been handled."""
+        if self.handled is not None:
+            self.handled.set()
 
 
 @dataclass(slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from msgspec import Struct
+
 from disco.runtime.transport import Sent
 from disco.wire.dialect import Encoded
 
@@ -27,8 +29,7 @@ class Rest(Enum):
     REST = "rest"
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True):
     data: Encoded | Rest
     replaceable: bool
 
