@@ -63,10 +63,13 @@ def test_a_report_survives_its_json() -> None:
     assert Report.from_document(report.document()).document() == report.document()
 
 
-def test_servers_have_their_turns_one_after_the_other() -> None:
-    order: list[str] = []
-    take_turns({name: partial(order.append, name) for name in ("disco", "node")}, 2)
-    assert order == ["disco", "node", "disco", "node"]
+def test_servers_have_their_turns_one_after_the_other_each_time_in_another_order() -> None:
+    names, order = ("disco", "node", "flower"), list[str]()
+    found = take_turns({name: partial(order.append, name) for name in names}, 20)
+    passes = [tuple(order[start : start + 3]) for start in range(0, 60, 3)]
+    assert all(sorted(each) == sorted(names) for each in passes)
+    assert {after for first, after, _ in passes if first == "flower"} == {"disco", "node"}
+    assert list(found) == list(names)
 
 
 def test_a_warm_turn_is_not_counted() -> None:

@@ -9,7 +9,15 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from disco.runtime import byte_stream
-from disco.runtime.byte_stream import FULL_READ_BYTES, LOST, YIELD_BYTES, ByteStream, SocketBytes, StreamBytes
+from disco.runtime.byte_stream import (
+    FULL_READ_BYTES,
+    LOST,
+    QUEUED_BYTES,
+    YIELD_BYTES,
+    ByteStream,
+    SocketBytes,
+    StreamBytes,
+)
 from tests.runtime.websocket_pairs import socket_pair
 
 MEGABYTES = os.urandom(7_654_321)
@@ -60,6 +68,19 @@ async def test_a_detached_stream_outlives_the_one_that_it_came_from() -> None:
         assert await server.read() == b"so am I"
         await server.close()
         assert await right.receive_some() == b""
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="this system has no such option")
+async def test_a_detached_stream_queues_as_much_as_before() -> None:
+    # Trio sets its own 16 KiB whenever it makes a stream of a socket.
+    left, right = socket_pair()
+    server = SocketBytes(left)
+    async with right:
+        server.detach()
+        await left.aclose()
+        queued = server._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        assert queued == QUEUED_BYTES
+        await server.close()
 
 
 async def test_bytes_are_received_into_their_place(pair: tuple[ByteStream, trio.abc.Stream]) -> None:
