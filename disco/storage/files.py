@@ -18,6 +18,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from disco.core.weights import Float32s, Weights
 from disco.errors import StorageError
+from disco.storage.uncached import write_uncached
 
 _log = logging.getLogger("disco.storage")
 
@@ -40,6 +42,9 @@ TEMPORARY = ".tmp"
 #: disk, but after each the writer may have to wait for the interpreter.
 PIECES = 4
 PIECE_BYTES = 256 * 1024
+
+#: Files of at least so many bytes are written past the page cache. Smaller ones are faster through it.
+UNCACHED_BYTES = 16 * 1024 * 1024
 
 _FLOAT32 = np.dtype("<f4")
 
@@ -119,7 +124,13 @@ def keep(directory: Path, stem: str, suffix: str, chunks: Sequence[Chunk]) -> Ke
     with refusals(path, "written"):
         try:
             with open(temporary, "wb") as file:
-                kept = Kept(size, _write(file, chunks, max(PIECE_BYTES, -(-size // PIECES))))
+                large = size >= UNCACHED_BYTES
+                crc32 = _write_large(temporary, chunks, size) if large else None
+                if crc32 is None:
+                    crc32 = _write(file, chunks, max(PIECE_BYTES, -(-size // PIECES)))
+                    if large:
+                        file.truncate()  # of what could not be written before
+                kept = Kept(size, crc32)
                 file.flush()
                 made.append(directory / kept.name(stem, suffix))
                 os.replace(temporary, made[-1])
@@ -130,6 +141,13 @@ def keep(directory: Path, stem: str, suffix: str, chunks: Sequence[Chunk]) -> Ke
                 discard(left)
             raise
     return kept
+
+
+def _write_large(path: Path, chunks: Sequence[Chunk], size: int) -> int | None:
+    """Write `chunks` past the page cache and return their CRC-32, reckoned meanwhile; None if the system cannot."""
+    with ThreadPoolExecutor(1) as aside:
+        crc32 = aside.submit(checksum, chunks)
+        return crc32.result() if write_uncached(path, chunks, size) else None
 
 
 def _write(file: BinaryIO, chunks: Sequence[Chunk], piece: int) -> int:

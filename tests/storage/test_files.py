@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from contextlib import suppress
@@ -13,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 
 from disco.core.weights import Float32s, Weights
 from disco.errors import StorageError
-from disco.storage import files
+from disco.storage import files, uncached
 from disco.storage.files import Kept
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -64,6 +65,71 @@ def test_a_file_is_kept_where_the_disk_takes_no_advice(
     kept = files.keep(tmp_path, "1", ".f32", [bytes(1_000_000)])
     monkeypatch.delattr(os, "posix_fadvise")
     assert kept == files.keep(tmp_path, "1", ".f32", [bytes(1_000_000)])
+
+
+# ── past the page cache ──────────────────────────────────────────────────────────────────────────────────
+
+PIECE = uncached.PIECE_BYTES
+needs_uncached = pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system always caches")
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as large."""
+    monkeypatch.setattr(files, "UNCACHED_BYTES", 0)
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(
+    "sizes",
+    [[], [1], [4096], [4097], [PIECE], [PIECE + 1], [PIECE - 1, 2, PIECE], [0, 5000, 0, 3 * PIECE + 4095]],
+)
+def test_a_large_file_is_whole_whatever_its_size(tmp_path: Path, sizes: list[int]) -> None:
+    chunks = [np.random.default_rng(size).bytes(size) for size in sizes]
+    kept = files.keep(tmp_path, "1", ".f32", [memoryview(chunk) for chunk in chunks])
+    assert kept == Kept(sum(sizes), files.checksum(chunks))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"".join(chunks)]
+
+
+@needs_uncached
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_large_file_is_kept_where_the_system_cannot_write_past_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    content, write, calls = np.random.default_rng(0).bytes(3 * PIECE + 1), os.write, iter(range(9))
+
+    def refuse(descriptor: int, data: memoryview) -> int:
+        if next(calls) == written:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", refuse)
+    kept = files.keep(tmp_path, "1", ".f32", [content])
+    assert files.read(tmp_path / kept.name("1", ".f32"), kept).tobytes() == content
+
+
+@needs_uncached
+@pytest.mark.usefixtures("large")
+def test_a_large_file_for_which_there_is_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    with pytest.raises(StorageError, match="the disk is full"):
+        files.keep(tmp_path, "1", ".f32", [bytes(5000)])
+    assert not list(tmp_path.iterdir())
+
+
+@needs_uncached
+@pytest.mark.usefixtures("large")
+def test_a_write_that_is_cut_short_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, write = np.random.default_rng(0).bytes(PIECE + 1), os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:8192]))
+    kept = files.keep(tmp_path, "1", ".f32", [content])
+    assert files.read(tmp_path / kept.name("1", ".f32"), kept).tobytes() == content
 
 
 @pytest.mark.parametrize(
