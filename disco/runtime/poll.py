@@ -29,8 +29,8 @@ from disco.runtime.turn import Turn
 #: Calls before other tasks get their turn.
 CALLS = 64
 #: Seconds to go on looking for what comes next. Of a round trip of 25 µs on one machine, that saves 6. Clients that
-#: take about as long to come back are missed now and then, and a trip of 57 µs takes 110 while they are: with 20 µs, that
-#: was one measurement in twelve.
+#: take about as long to come back are missed now and then, and a trip of 57 µs takes 110 while they are: with 20 µs,
+#: that was one measurement in twelve.
 LOOK_SECONDS = 50e-6
 #: Looks in vain after which it is not worth it any more.
 VAIN_LOOKS = 16
