@@ -44,11 +44,8 @@ class Effects:
     def perform_now(self, effect: Effect) -> Event | Later | None:
         """Perform an effect and return the event that answers it; do nothing if it has to be awaited."""
         match effect:
-            case Send() if not self.traced:
-                return None if self._lines.send_now(effect) else LATER
-            case Send():
-                with self.tracer.span("disco.send", {"message": type(effect.message).__name__}):
-                    return None if self._lines.send_now(effect) else LATER
+            case Send():  # its span is opened where sending is awaited
+                return None if not self.traced and self._lines.send_now(effect) else LATER
             case Record():
                 self._record(effect)
             case Disconnect():
